@@ -1,0 +1,1 @@
+"""Sagas and distributed transactions for Python, on Celery and SQLAlchemy."""

@@ -1,0 +1,1 @@
+"""The plan model and the builder behind @saga: pure, no I/O."""

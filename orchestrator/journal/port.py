@@ -1,0 +1,231 @@
+"""The journal as the rest of the program sees it: an append-only event store of single-writer shards.
+
+The primary key ``(shard, offset)`` decides who can write; leases only decide who should try.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import msgspec
+
+from orchestrator.definition.plan import Plan
+from orchestrator.kernel.events import Event
+from orchestrator.kernel.messages import Message
+from orchestrator.kernel.summary import RunSummary
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """An event at its place in the journal. ``event`` is None for a shard's own records (a change of tenure)."""
+
+    shard: int
+    offset: int
+    run_id: str
+    type: str
+    at: float
+    actor: str
+    event: Event | None
+    hash: str
+
+
+class InboxItem(msgspec.Struct, frozen=True):
+    """A message from a client, waiting for its shard's writer."""
+
+    id: int
+    shard: int
+    run_id: str
+    message: Message
+
+
+class Tenure(msgspec.Struct, frozen=True):
+    """One coordinator's time as a shard's writer. ``epoch`` grows with every change; it fences participants."""
+
+    shard: int
+    epoch: int
+    next_offset: int
+    chain: str
+    """The hash of the last record."""
+    cursor_offset: int
+    """Everything implied up to here has been dispatched."""
+    cursor_at: float
+    """Everything due up to this time has been dispatched."""
+
+
+class ShardWrite(msgspec.Struct, frozen=True):
+    """What one turn adds to one shard."""
+
+    tenure: Tenure
+    """As it was before the write."""
+    events: Sequence[tuple[str, Event]]
+    """``(run_id, event)`` in order; may be empty."""
+    runs: Sequence[RunSummary]
+    """The read-model rows of the runs that changed, one each, as they are after the events."""
+    consumed: Sequence[int]
+    """Inbox ids to delete."""
+    cursor_offset: int
+    cursor_at: float
+
+
+class LeaseState(msgspec.Struct, frozen=True):
+    """Who holds a shard's lease, for operators."""
+
+    shard: int
+    owner: str
+    epoch: int
+    expires_at: float
+
+
+class RunFilter(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which runs to list. ``text`` looks in id, key, saga and reason; times in epoch seconds."""
+
+    status: tuple[str, ...] = ()
+    saga: str | None = None
+    tags: dict[str, str] = {}
+    key: str | None = None
+    text: str | None = None
+    launched_after: float | None = None
+    launched_before: float | None = None
+    stuck: bool = False
+    step: str | None = None
+    """Runs that are at, or parked at, this step."""
+    ids: tuple[str, ...] = ()
+
+
+class Page(msgspec.Struct, frozen=True):
+    """One page of runs, newest first. ``cursor`` continues, None at the end."""
+
+    runs: tuple[RunSummary, ...]
+    cursor: str | None
+
+
+class Launched(msgspec.Struct, frozen=True):
+    """Whether a launch made a new run, or found the one with its key."""
+
+    run_id: str
+    shard: int
+    created: bool
+
+
+class LaunchRequest(msgspec.Struct, frozen=True):
+    """A launch as the client hands it in. ``message`` is a ``kernel.messages.Launch``."""
+
+    message: Any
+    plan: Plan
+
+
+class WriterJournal(Protocol):
+    """What a coordinator needs. Errors: ``FencedError``, ``OutcomeUnknownError``, ``JournalUnavailableError``."""
+
+    def shards(self) -> int:
+        """How many shards the journal has; fixed when its schema was made."""
+        ...
+
+    def take_leases(self, owner: str, now: float, ttl_s: float, wanted: int) -> list[int]:
+        """Renew this owner's leases and take free or expired ones up to ``wanted`` in all; returns all it holds.
+        Gives back those over ``wanted``."""
+        ...
+
+    def drop_leases(self, owner: str, shards: Sequence[int]) -> None:
+        """Give leases back at once."""
+        ...
+
+    def coordinators(self, now: float) -> list[str]:
+        """Owners alive now (they renew even with no shard), so that shards can be shared out evenly."""
+        ...
+
+    def begin_tenure(self, shard: int, owner: str, at: float) -> Tenure:
+        """Become the shard's writer: append a record with the next epoch, which fences every earlier writer."""
+        ...
+
+    def append(self, writes: Sequence[ShardWrite]) -> list[Tenure]:
+        """One transaction for everything: events with gapless offsets and chained hashes, read model, inbox
+        deletions, cursors. Returns the tenures after it. All or nothing; a lost primary key raises
+        ``FencedError`` with its shard. A commit whose outcome is unknown raises ``OutcomeUnknownError``."""
+        ...
+
+    def inbox(self, shards: Sequence[int], after: dict[int, int], limit: int) -> list[InboxItem]:
+        """Waiting messages with an id above ``after[shard]``, in order of id per shard. Ids of concurrent
+        transactions may become visible out of order, so the caller passes only ids it holds in ``after``
+        for what it has taken and not yet consumed."""
+        ...
+
+    def open_runs(self, shard: int) -> list[str]:
+        """Runs of the shard that still need the coordinator, from the read model."""
+        ...
+
+    def histories(self, shard: int, run_ids: Sequence[str]) -> dict[str, list[Recorded]]:
+        """The events of several runs, each in order, in few queries."""
+        ...
+
+    def plan(self, plan_hash: str) -> Plan:
+        """A stored plan."""
+        ...
+
+
+class ReaderJournal(Protocol):
+    """What clients and views need."""
+
+    def launch(self, requests: Sequence[LaunchRequest], session: Any = None) -> list[Launched]:
+        """Write launches to the inbox in one transaction (the caller's own with ``session``). A key that is taken
+        gives the run that has it, decided by a unique index. Stores the plan; raises ``PlanConflictError`` when
+        the saga's version is stored with another plan."""
+        ...
+
+    def send(self, run_id: str, message: Message) -> None:
+        """Put a message for a run into its shard's inbox."""
+        ...
+
+    def find(self, id_or_prefix: str) -> RunSummary:
+        """One run. A launch whose inbox row isn't consumed yet is a run with status ``accepted``.
+        Raises ``RunNotFoundError``, ``AmbiguousRunError``."""
+        ...
+
+    def runs(self, where: RunFilter, cursor: str | None = None, limit: int = 50) -> Page:
+        """A page of runs."""
+        ...
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Saga to status to number of runs."""
+        ...
+
+    def history(self, run_id: str) -> list[Recorded]:
+        """A run's events in order."""
+        ...
+
+    def feed(self, shard: int, after: int, limit: int) -> list[Recorded]:
+        """The shard's log from ``after`` on (exclusive), without holes."""
+        ...
+
+    def plans(self) -> list[Plan]:
+        """Every stored plan."""
+        ...
+
+    def plan(self, plan_hash: str) -> Plan:
+        """A stored plan."""
+        ...
+
+    def leases(self) -> list[LeaseState]:
+        """Who writes what."""
+        ...
+
+    def verify(self) -> Iterable[str]:
+        """Walk every shard's hash chain and offsets; yields one line per thing that is wrong."""
+        ...
+
+    def rebuild(self) -> int:
+        """Make the read model anew from the log; returns the number of runs."""
+        ...
+
+    def transaction(self) -> AbstractContextManager[Any]:
+        """A session in one transaction, for readers that store a cursor with what they apply."""
+        ...
+
+
+class Journal(WriterJournal, ReaderJournal, Protocol):
+    """The whole."""
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...

@@ -1,0 +1,111 @@
+"""What reaches a run from outside: the second argument of ``decide``.
+
+Time comes in with the message, so the kernel needs no clock.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from orchestrator.kernel.events import CommandKind, Failure
+
+Outcome = Literal["succeeded", "refused", "failed", "lost", "unregistered", "rejected"]
+"""How a participant's attempt ended.
+
+``succeeded``: took effect, or undone; ``refused``: a business no; ``failed``: an error; ``lost``: the worker died, so
+unknown; ``unregistered``: no such participant in that worker; ``rejected``: the barrier or the epoch forbade it.
+"""
+
+
+class _Message(msgspec.Struct, frozen=True, tag=True, omit_defaults=True, kw_only=True):
+    at: float
+    actor: str = ""
+
+
+class Launch(_Message, frozen=True):
+    """Start a run. ``plan`` is a content hash."""
+
+    run_id: str
+    saga: str
+    version: int
+    plan: str
+    input: dict[str, Any]
+    key: str | None = None
+    tags: dict[str, str] = {}
+
+
+class Reply(_Message, frozen=True):
+    """A participant's answer to one command."""
+
+    step: str
+    kind: CommandKind
+    attempt: int
+    outcome: Outcome
+    result: Any = None
+    failure: Failure | None = None
+    took_s: float = 0.0
+
+
+class Expired(_Message, frozen=True):
+    """The deadline of a dispatched command passed without a reply."""
+
+    step: str
+    kind: CommandKind
+    attempt: int
+
+
+class TimerFired(_Message, frozen=True):
+    """A sleep ended, a wait ran out, or, without a step, the saga's own time is over."""
+
+    step: str | None = None
+
+
+class Signal(_Message, frozen=True):
+    """Data for a step that waits for ``name``."""
+
+    name: str
+    data: Any = None
+    signal_id: str = ""
+
+
+class Retry(_Message, frozen=True):
+    """Try parked or backing-off steps again now; all of them without ``step``."""
+
+    step: str | None = None
+    args: dict[str, Any] | None = None
+    reason: str = ""
+
+
+class Skip(_Message, frozen=True):
+    """Go on past a step with this result."""
+
+    step: str
+    result: Any = None
+    reason: str = ""
+
+
+class Resolve(_Message, frozen=True):
+    """State what really happened to a step."""
+
+    step: str
+    undone: bool = False
+    result: Any = None
+    reason: str = ""
+
+
+class Compensate(_Message, frozen=True):
+    """Undo the run from where it is."""
+
+    reason: str = ""
+
+
+class Cancel(_Message, frozen=True):
+    """Stop the run and undo it."""
+
+    reason: str = ""
+
+
+Operation = Retry | Skip | Resolve | Compensate | Cancel
+Message = Launch | Reply | Expired | TimerFired | Signal | Operation

@@ -1,0 +1,1 @@
+"""What runs in a service's worker: actions, undos, the barrier."""

@@ -1,0 +1,1 @@
+"""How work reaches participants and answers come back."""

@@ -1,0 +1,59 @@
+"""What travels between coordinator and participants: work to do, and what came of it.
+
+Field names are short where they repeat per command; the envelope around them is in ``envelope``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from orchestrator.kernel.events import CommandKind, Failure
+from orchestrator.kernel.messages import Outcome
+
+
+class Work(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One command to one participant."""
+
+    run: str
+    shard: int
+    epoch: int
+    """The sender's tenure of the shard; participants refuse an older one than they have seen."""
+    step: str
+    kind: CommandKind
+    attempt: int
+    participant: str
+    """Qualified: ``service.action``; for an undo it names the action that is undone."""
+    args: dict[str, Any]
+    timeout_s: float
+    round: int = 0
+    result: Any = None
+    saga: str = ""
+    trace: dict[str, str] = {}
+
+    @property
+    def effect_key(self) -> str:
+        """Names the effect, the same for every attempt: the idempotency key."""
+        base = f"{self.run}:{self.step}"
+        return f"{base}:{self.round}" if self.round else base
+
+
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What came of one command; the first six fields are those of the command it answers."""
+
+    run: str
+    shard: int
+    epoch: int
+    step: str
+    kind: CommandKind
+    attempt: int
+    outcome: Outcome
+    participant: str = ""
+    result: Any = None
+    failure: Failure | None = None
+    took_s: float = 0.0
+    worker: str = ""
+    """The worker process that did it: ``host:pid``."""
+    duplicate: bool = False
+    """The barrier knew the command already and returned its stored reply."""
