@@ -1,0 +1,142 @@
+"""Fixtures for every test: real servers, started once a session when first asked for.
+
+`postgres_url`, `redis_url`, `rabbitmq_url`, `mariadb_url`: an empty corner of the session's server.
+`own_postgres`, `own_redis`, `own_rabbitmq`, `own_mariadb`: a server of the test's own, to kill.
+
+A server that this machine lacks skips the test; in CI, or with SAGA_REQUIRE_SERVERS=1, it fails it,
+and so does any other skip there: a test that did not run must not look like one that passed.
+"""
+
+import os
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import pytest
+
+from tests.servers import MariaDB, Postgres, RabbitMQ, Server, ServerMissingError, Valkey
+
+S = TypeVar("S", bound=Server)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """The session's PostgreSQL; shared, so no test may stop it."""
+    with _running(Postgres) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Valkey]:
+    """The session's Valkey; shared, so no test may stop it."""
+    with _running(Valkey) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server() -> Iterator[RabbitMQ]:
+    """The session's RabbitMQ; shared, so no test may stop it."""
+    with _running(RabbitMQ) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[MariaDB]:
+    """The session's MariaDB; shared, so no test may stop it."""
+    with _running(MariaDB) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Postgres) -> Iterator[str]:
+    """SQLAlchemy URL of an empty PostgreSQL database."""
+    with postgres_server.database() as url:
+        yield url
+
+
+@pytest.fixture
+def redis_url(redis_server: Valkey) -> Iterator[str]:
+    """URL of an empty Valkey database."""
+    with redis_server.database() as url:
+        yield url
+
+
+@pytest.fixture
+def rabbitmq_url(rabbitmq_server: RabbitMQ) -> Iterator[str]:
+    """AMQP URL of an empty RabbitMQ virtual host."""
+    with rabbitmq_server.vhost() as url:
+        yield url
+
+
+@pytest.fixture
+def mariadb_url(mariadb_server: MariaDB) -> Iterator[str]:
+    """SQLAlchemy URL of an empty MariaDB database."""
+    with mariadb_server.database() as url:
+        yield url
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[Postgres]:
+    """A PostgreSQL that this test may kill and restart."""
+    with _running(Postgres) as server:
+        yield server
+
+
+@pytest.fixture
+def own_redis() -> Iterator[Valkey]:
+    """A Valkey that this test may kill and restart."""
+    with _running(Valkey) as server:
+        yield server
+
+
+@pytest.fixture
+def own_rabbitmq() -> Iterator[RabbitMQ]:
+    """A RabbitMQ that this test may kill and restart."""
+    with _running(RabbitMQ) as server:
+        yield server
+
+
+@pytest.fixture
+def own_mariadb() -> Iterator[MariaDB]:
+    """A MariaDB that this test may kill and restart."""
+    with _running(MariaDB) as server:
+        yield server
+
+
+@contextmanager
+def _running(kind: type[S]) -> Iterator[S]:
+    try:
+        server = kind.launch()
+    except ServerMissingError as missing:
+        pytest.skip(f"needs a server: {missing}")
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skipped test into a failed one where nothing may be skipped."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and _nothing_may_be_skipped():
+        _fail(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Turn a skipped module into a failed one where nothing may be skipped."""
+    report = yield
+    if report.skipped and _nothing_may_be_skipped():
+        _fail(report)
+    return report
+
+
+def _fail(report: pytest.TestReport | pytest.CollectReport) -> None:
+    report.outcome = "failed"
+    report.longrepr = f"skipped where nothing may be: {report.longrepr}"
+
+
+def _nothing_may_be_skipped() -> bool:
+    return os.environ.get("CI") == "true" or os.environ.get("SAGA_REQUIRE_SERVERS") == "1"

