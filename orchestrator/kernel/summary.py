@@ -6,7 +6,18 @@ from typing import Any, Literal
 
 import msgspec
 
-RunStatus = Literal["accepted", "running", "compensating", "stuck", "completed", "compensated"]
+from orchestrator.kernel.state import (
+    ENDED,
+    OUTSTANDING,
+    PARKED,
+    Phase,
+    RunState,
+    Status,
+)
+
+RunStatus = Literal[
+    "accepted", "running", "compensating", "stuck", "completed", "compensated"
+]
 
 
 class RunSummary(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -29,8 +40,62 @@ class RunSummary(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
     """Why it is stuck, or why it was compensated."""
     steps: tuple[str, ...] = ()
-    """Steps that are outstanding or parked now."""
+    """Steps that keep it from going on by itself at once: parked, waiting, sleeping, or backing off."""
     parked: tuple[str, ...] = ()
     """Steps that need a person."""
-    events: int = 0
-    """How many events the run has."""
+
+
+def summarize(run: RunState, shard: int, at: float) -> RunSummary:
+    """The row of a run whose last event happened at ``at``."""
+    parked = tuple(run.parked)
+    plan = run.program.plan
+    return RunSummary(
+        run_id=run.run_id,
+        shard=shard,
+        saga=plan.saga,
+        version=plan.version,
+        plan=run.program.hash,
+        status=_status(run, parked),
+        open=run.open,
+        launched_at=run.launched_at,
+        updated_at=at,
+        key=run.key,
+        tags=run.tags,
+        ended_at=run.ended_at,
+        result=run.result,
+        reason=_reason(run, parked),
+        steps=_held_up(run),
+        parked=parked,
+    )
+
+
+def _status(run: RunState, parked: tuple[str, ...]) -> RunStatus:
+    match run.phase:
+        case Phase.COMPLETED:
+            return "completed"
+        case Phase.COMPENSATED:
+            return "compensated"
+        case Phase.FORWARD | Phase.COMPENSATING if parked:
+            return "stuck"
+        case Phase.FORWARD:
+            return "running"
+        case Phase.COMPENSATING:
+            return "compensating"
+
+
+def _reason(run: RunState, parked: tuple[str, ...]) -> str:
+    if parked:
+        return "; ".join(f"{key}: {run.steps[key].reason}" for key in parked)
+    return run.reason
+
+
+def _held_up(run: RunState) -> tuple[str, ...]:
+    if run.phase in ENDED and not run.open:
+        return ()
+    return tuple(
+        key
+        for key, step in run.steps.items()
+        if step.status in PARKED
+        or step.status in {Status.WAITING, Status.SLEEPING}
+        or (step.status in OUTSTANDING and step.due > step.since)
+    )

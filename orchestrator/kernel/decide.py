@@ -1,0 +1,320 @@
+"""``decide``: what a message means for a run, as events.
+
+Late, duplicate and foreign messages give no events. An operator's action that isn't possible any more gives
+``OperationRefused``, so that it is on record too.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from orchestrator.definition.plan import Call, RetryPolicy
+from orchestrator.errors import ExpressionError
+from orchestrator.kernel import events as ev
+from orchestrator.kernel import messages as msg
+from orchestrator.kernel.backoff import delay_s
+from orchestrator.kernel.evolve import evolve, launched
+from orchestrator.kernel.expressions import evaluate
+from orchestrator.kernel.operate import operate
+from orchestrator.kernel.pending import interruptible
+from orchestrator.kernel.program import Program
+from orchestrator.kernel.state import ENDED, KIND, Phase, RunState, Status, StepState
+
+ALWAYS_FINAL = frozenset(
+    {
+        "orchestrator.errors.InvalidInputError",
+        "orchestrator.errors.EncodingError",
+        "orchestrator.errors.PayloadTooLargeError",
+    }
+)
+"""Error types that another attempt can't mend."""
+
+
+class Turn(NamedTuple):
+    """What a message led to."""
+
+    events: list[ev.Event]
+    run: RunState
+
+
+def decide(run: RunState, message: msg.Message) -> list[ev.Event]:
+    """The events that ``message`` causes; none if it matches nothing outstanding."""
+    return react(run, message).events
+
+
+def launch(program: Program, message: msg.Launch) -> Turn:
+    """The first events of a run."""
+    event = ev.RunLaunched(
+        at=message.at,
+        actor=message.actor,
+        run_id=message.run_id,
+        saga=message.saga,
+        version=message.version,
+        plan=message.plan,
+        input=message.input,
+        key=message.key,
+        tags=message.tags,
+    )
+    events: list[ev.Event] = [event]
+    return Turn(events, _conclude(launched(program, event), events, message.at))
+
+
+def react(run: RunState, message: msg.Message) -> Turn:
+    """``decide`` together with the state that its events make."""
+    events: list[ev.Event] = []
+    for event in _meaning(run, message):
+        events.append(event)
+        run = evolve(run, event)
+    if events:
+        run = _conclude(run, events, message.at)
+    return Turn(events, run)
+
+
+def _meaning(run: RunState, message: msg.Message) -> list[ev.Event]:
+    match message:
+        case msg.Reply():
+            return _reply(run, message)
+        case msg.Expired():
+            step = _outstanding(run, message)
+            return (
+                []
+                if step is None
+                else [_doubt(run, step, message, "no answer before the deadline")]
+            )
+        case msg.TimerFired():
+            return _timer(run, message)
+        case msg.Signal():
+            return _signal(run, message)
+        case msg.Launch():
+            return []
+        case _:
+            return operate(run, message)
+
+
+def _outstanding(run: RunState, message: msg.Reply | msg.Expired) -> StepState | None:
+    step = run.steps.get(message.step)
+    if step is None or step.attempt != message.attempt:
+        return None
+    expected = KIND.get(step.status)
+    running = step.status in {Status.RUNNING, Status.UNDOING, Status.CALLING}
+    return step if running and expected == message.kind else None
+
+
+def _reply(run: RunState, reply: msg.Reply) -> list[ev.Event]:
+    step = _outstanding(run, reply)
+    if step is None:
+        return []
+    match reply.outcome:
+        case "succeeded":
+            return [_success(reply)]
+        case "refused" if reply.kind == "do":
+            failure = reply.failure or ev.Failure("Refused", "refused")
+            return [
+                ev.StepRefused(
+                    at=reply.at, step=reply.step, attempt=reply.attempt, failure=failure
+                )
+            ]
+        case "lost":
+            return [_doubt(run, step, reply, "the worker was lost")]
+        case "unregistered":
+            return [_unregistered(run, step, reply)]
+        case "refused" | "failed" | "rejected":
+            failure = reply.failure or ev.Failure(
+                "Error", f"the participant answered {reply.outcome!r}"
+            )
+            return [
+                ev.StepFailed(
+                    at=reply.at,
+                    step=reply.step,
+                    kind=reply.kind,
+                    attempt=reply.attempt,
+                    failure=failure,
+                    retry_at=_retry_at(run, step, reply, failure),
+                )
+            ]
+
+
+def _success(reply: msg.Reply) -> ev.Event:
+    match reply.kind:
+        case "do":
+            return ev.StepSucceeded(
+                at=reply.at,
+                step=reply.step,
+                attempt=reply.attempt,
+                result=reply.result,
+                took_s=reply.took_s,
+            )
+        case "undo":
+            return ev.StepUndone(at=reply.at, step=reply.step, attempt=reply.attempt)
+        case "callback":
+            return ev.CallbackDelivered(
+                at=reply.at, step=reply.step, attempt=reply.attempt
+            )
+
+
+def _doubt(
+    run: RunState, step: StepState, message: msg.Reply | msg.Expired, reason: str
+) -> ev.Event:
+    return ev.StepInDoubt(
+        at=message.at,
+        step=message.step,
+        kind=message.kind,
+        attempt=message.attempt,
+        reason=reason,
+        retry_at=_retry_at(run, step, message, None),
+    )
+
+
+def _unregistered(run: RunState, step: StepState, reply: msg.Reply) -> ev.Event:
+    call = run.program.call(step.name)
+    what = {"do": "participant", "undo": "undo of", "callback": "callback"}[reply.kind]
+    reason = (
+        f"no worker of service {call.service!r} has the {what} {call.service}.{call.participant} "
+        f"(queue {call.queue}): deploy it, then retry"
+    )
+    if reply.kind == "do" and run.phase is not Phase.FORWARD:
+        failure = ev.Failure("Unregistered", reason)
+        return ev.StepFailed(
+            at=reply.at,
+            step=reply.step,
+            kind="do",
+            attempt=reply.attempt,
+            failure=failure,
+        )
+    return ev.StepParked(at=reply.at, step=reply.step, kind=reply.kind, reason=reason)
+
+
+def _retry_at(
+    run: RunState,
+    step: StepState,
+    message: msg.Reply | msg.Expired,
+    failure: ev.Failure | None,
+) -> float | None:
+    """When to try again; None if this was the last attempt."""
+    if message.kind == "do" and run.phase is not Phase.FORWARD:
+        return None
+    policy = _policy(run.program.call(step.name), message.kind)
+    if failure is not None and not {*policy.final, *ALWAYS_FINAL}.isdisjoint(
+        failure.kinds
+    ):
+        return None
+    failed = step.attempt - step.base
+    if policy.attempts is not None and failed >= policy.attempts:
+        return None
+    at = message.at + delay_s(
+        policy, failed, f"{run.run_id}:{message.step}:{message.kind}"
+    )
+    if policy.budget_s is not None and at > step.since + policy.budget_s:
+        return None
+    if message.kind == "do" and run.deadline is not None and at > run.deadline:
+        return None
+    return at
+
+
+def _policy(call: Call, kind: ev.CommandKind) -> RetryPolicy:
+    return call.undo.retry if kind == "undo" and call.undo is not None else call.retry
+
+
+def _timer(run: RunState, message: msg.TimerFired) -> list[ev.Event]:
+    if message.step is None:
+        if run.deadline is None or message.at < run.deadline or not interruptible(run):
+            return []
+        reason = f"the saga's timeout of {run.program.plan.timeout_s:g} s is over"
+        return [ev.CompensationStarted(at=message.at, reason=reason)]
+    step = run.steps.get(message.step)
+    if step is None or message.at < step.due:
+        return []
+    if step.status is Status.SLEEPING:
+        return [ev.SleepEnded(at=message.at, step=message.step)]
+    if step.status is Status.WAITING:
+        return [ev.WaitExpired(at=message.at, step=message.step)]
+    return []
+
+
+def _signal(run: RunState, message: msg.Signal) -> list[ev.Event]:
+    if run.phase is not Phase.FORWARD or message.signal_id in run.signal_ids:
+        return []
+    return [
+        ev.SignalReceived(
+            at=message.at,
+            actor=message.actor,
+            name=message.name,
+            data=message.data,
+            signal_id=message.signal_id,
+        )
+    ]
+
+
+def _conclude(run: RunState, events: list[ev.Event], at: float) -> RunState:
+    """Add the events that follow from the state itself, until none does."""
+    while (event := _consequence(run, events, at)) is not None:
+        events.append(event)
+        run = evolve(run, event)
+    return run
+
+
+def _consequence(run: RunState, events: list[ev.Event], at: float) -> ev.Event | None:
+    if run.broken:
+        return _parked(run, run.broken[0], at)
+    ended_attempt = _last_attempt(run, events[-1])
+    if ended_attempt is not None:
+        return _given_up(run, ended_attempt, at)
+    if run.finished and run.phase not in ENDED:
+        return _end(run, at)
+    return None
+
+
+def _parked(run: RunState, key: str, at: float) -> ev.Event:
+    step = run.steps[key]
+    return ev.StepParked(
+        at=at,
+        step=key,
+        kind=KIND[step.status],
+        reason=step.reason,
+        failure=step.failure,
+    )
+
+
+def _last_attempt(run: RunState, event: ev.Event) -> str | None:
+    """The step that this event left without a further attempt."""
+    if isinstance(event, ev.StepFailed | ev.StepInDoubt):
+        return event.step if event.retry_at is None else None
+    if isinstance(event, ev.StepRefused | ev.WaitExpired):
+        return event.step
+    return None
+
+
+def _given_up(run: RunState, key: str, at: float) -> ev.Event | None:
+    step = run.steps[key]
+    if step.status in {Status.UNDO_FAILED, Status.CALL_FAILED}:
+        return _parked(run, key, at)
+    if run.phase is not Phase.FORWARD or step.status not in {
+        Status.FAILED,
+        Status.REFUSED,
+    }:
+        return None
+    node = run.program.named[step.name]
+    irreversible = (
+        isinstance(node, Call)
+        and step.doubt
+        and not node.compensable
+        and not node.read_only
+    )
+    if run.pivoted or irreversible:
+        return _parked(run, key, at)
+    return ev.CompensationStarted(
+        at=at, reason=f"{key}: {step.reason}", step=key, failure=step.failure
+    )
+
+
+def _end(run: RunState, at: float) -> ev.Event:
+    if run.phase is Phase.COMPENSATING:
+        return ev.RunCompensated(at=at)
+    return ev.RunCompleted(at=at, result=_result(run))
+
+
+def _result(run: RunState) -> Any:
+    try:
+        return evaluate(run.program.plan.result, run)
+    except ExpressionError as error:
+        return {"error": str(error)}
