@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pymysql
 
@@ -61,7 +62,7 @@ class MariaDB(Server):
             return False
         return True
 
-    def execute(self, statement: str) -> list[tuple[object, ...]]:
+    def execute(self, statement: str) -> list[tuple[Any, ...]]:
         """Run one statement in autocommit and return its rows."""
         connection = pymysql.connect(
             host="127.0.0.1", port=self.port, user="root", autocommit=True, connect_timeout=5

