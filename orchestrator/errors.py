@@ -1,6 +1,7 @@
 """Every error a user of the package can meet, in one place.
 
-An error names the thing that is wrong and the way out; an error class's docstring says when it is raised.
+An error names the thing that is wrong and the way out; an error class's docstring says when it is
+raised.
 """
 
 from __future__ import annotations
@@ -115,7 +116,9 @@ class UnsafeBrokerError(SagaError):
 
 
 class EnvelopeError(SagaError):
-    """A message is malformed, oversized, or its signature doesn't hold; it is counted and dropped."""
+    """A message is malformed, oversized, or its signature doesn't hold; it is counted and
+    dropped.
+    """
 
 
 class SettingsError(SagaError):
@@ -123,4 +126,6 @@ class SettingsError(SagaError):
 
 
 class IllegalEventError(SagaError):
-    """An event doesn't fit the state it is applied to: a defect of ours that stops that run only."""
+    """An event doesn't fit the state it is applied to: a defect of ours that stops that run
+    only.
+    """

@@ -1,8 +1,8 @@
 """The plan: what a saga is once it is compiled, pure data with a content hash.
 
 The coordinator runs plans and never sees user code, so a deploy can't change a run in flight.
-A plan is a tree of nodes; its leaves are the steps. Values are described by expressions over the run's input and
-the results of earlier steps, evaluated by ``kernel.expressions``.
+A plan is a tree of nodes; its leaves are the steps. Values are described by expressions over the
+run's input and the results of earlier steps, evaluated by ``kernel.expressions``.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Param(_Data, frozen=True):
 class Result(_Data, frozen=True):
     """The result of an earlier step.
 
-    ``shared`` is how many enclosing ``Each`` scopes the reader and the step have in common; over the step's further
-    scopes the value is a list.
+    ``shared`` is how many enclosing ``Each`` scopes the reader and the step have in common; over
+    the step's further scopes the value is a list.
     """
 
     step: str
@@ -135,7 +135,9 @@ class Call(_Data, frozen=True):
 
     @property
     def compensable(self) -> bool:
-        """Whether an undo can be sent: a barrier can always leave a tombstone, even with nothing to reverse."""
+        """Whether an undo can be sent: a barrier can always leave a tombstone, even with
+        nothing to reverse.
+        """
         return not self.read_only and (self.undo is not None or self.barrier)
 
 

@@ -146,9 +146,10 @@ class WriterJournal(Protocol):
         ...
 
     def inbox(self, shards: Sequence[int], after: dict[int, int], limit: int) -> list[InboxItem]:
-        """Waiting messages with an id above ``after[shard]``, in order of id per shard. Ids of concurrent
-        transactions may become visible out of order, so the caller passes only ids it holds in ``after``
-        for what it has taken and not yet consumed."""
+        """Waiting messages in order of id per shard, those above ``after[shard]`` where given.
+
+        Ids of concurrent transactions may become visible out of order, so a caller that wants
+        all of them gives no ``after``."""
         ...
 
     def open_runs(self, shard: int) -> list[str]:
@@ -168,9 +169,10 @@ class ReaderJournal(Protocol):
     """What clients and views need."""
 
     def launch(self, requests: Sequence[LaunchRequest], session: Any = None) -> list[Launched]:
-        """Write launches to the inbox in one transaction (the caller's own with ``session``). A key that is taken
-        gives the run that has it, decided by a unique index. Stores the plan; raises ``PlanConflictError`` when
-        the saga's version is stored with another plan."""
+        """Write launches to the inbox in one transaction (the caller's own with ``session``).
+
+        A key that is taken gives the run that has it, decided by a unique index. Stores the plan;
+        raises ``PlanConflictError`` when the saga's version is stored with another plan."""
         ...
 
     def send(self, run_id: str, message: Message) -> None:
@@ -178,7 +180,7 @@ class ReaderJournal(Protocol):
         ...
 
     def find(self, id_or_prefix: str) -> RunSummary:
-        """One run. A launch whose inbox row isn't consumed yet is a run with status ``accepted``.
+        """One run; before its launch is taken from the inbox its status is ``accepted``.
         Raises ``RunNotFoundError``, ``AmbiguousRunError``."""
         ...
 

@@ -1,7 +1,7 @@
 """How long to wait before the next attempt.
 
-The curve is tenacity's; the jitter is derived from the run, the step and the attempt, so that a replay waits as long
-as the first time did and runs that failed together don't come back together.
+The curve is tenacity's; the jitter is derived from the run, the step and the attempt, so that a
+replay waits as long as the first time did and runs that failed together don't come back together.
 """
 
 from __future__ import annotations

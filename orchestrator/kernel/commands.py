@@ -16,7 +16,9 @@ class Execute(msgspec.Struct, frozen=True):
     kind: CommandKind
     attempt: int
     round: int
-    """Raised when an operator retries after a definite refusal: only then may the participant answer anew."""
+    """Raised when an operator retries after a definite refusal: only then may the participant
+    answer anew.
+    """
     service: str
     participant: str
     queue: str

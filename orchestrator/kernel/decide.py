@@ -1,7 +1,7 @@
 """``decide``: what a message means for a run, as events.
 
-Late, duplicate and foreign messages give no events. An operator's action that isn't possible any more gives
-``OperationRefused``, so that it is on record too.
+Late, duplicate and foreign messages give no events. An operator's action that isn't possible any
+more gives ``OperationRefused``, so that it is on record too.
 """
 
 from __future__ import annotations
@@ -110,9 +110,7 @@ def _reply(run: RunState, reply: msg.Reply) -> list[ev.Event]:
         case "refused" if reply.kind == "do":
             failure = reply.failure or ev.Failure("Refused", "refused")
             return [
-                ev.StepRefused(
-                    at=reply.at, step=reply.step, attempt=reply.attempt, failure=failure
-                )
+                ev.StepRefused(at=reply.at, step=reply.step, attempt=reply.attempt, failure=failure)
             ]
         case "lost":
             return [_doubt(run, step, reply, "the worker was lost")]
@@ -147,9 +145,7 @@ def _success(reply: msg.Reply) -> ev.Event:
         case "undo":
             return ev.StepUndone(at=reply.at, step=reply.step, attempt=reply.attempt)
         case "callback":
-            return ev.CallbackDelivered(
-                at=reply.at, step=reply.step, attempt=reply.attempt
-            )
+            return ev.CallbackDelivered(at=reply.at, step=reply.step, attempt=reply.attempt)
 
 
 def _doubt(
@@ -194,16 +190,12 @@ def _retry_at(
     if message.kind == "do" and run.phase is not Phase.FORWARD:
         return None
     policy = _policy(run.program.call(step.name), message.kind)
-    if failure is not None and not {*policy.final, *ALWAYS_FINAL}.isdisjoint(
-        failure.kinds
-    ):
+    if failure is not None and not {*policy.final, *ALWAYS_FINAL}.isdisjoint(failure.kinds):
         return None
     failed = step.attempt - step.base
     if policy.attempts is not None and failed >= policy.attempts:
         return None
-    at = message.at + delay_s(
-        policy, failed, f"{run.run_id}:{message.step}:{message.kind}"
-    )
+    at = message.at + delay_s(policy, failed, f"{run.run_id}:{message.step}:{message.kind}")
     if policy.budget_s is not None and at > step.since + policy.budget_s:
         return None
     if message.kind == "do" and run.deadline is not None and at > run.deadline:
@@ -295,10 +287,7 @@ def _given_up(run: RunState, key: str, at: float) -> ev.Event | None:
         return None
     node = run.program.named[step.name]
     irreversible = (
-        isinstance(node, Call)
-        and step.doubt
-        and not node.compensable
-        and not node.read_only
+        isinstance(node, Call) and step.doubt and not node.compensable and not node.read_only
     )
     if run.pivoted or irreversible:
         return _parked(run, key, at)

@@ -1,7 +1,7 @@
 """The events of a run: facts in the past tense, the only truth there is.
 
-Each one carries when it happened and who caused it. In the happy path a step costs one event: a dispatch is implied
-by the state, so it isn't recorded.
+Each one carries when it happened and who caused it. In the happy path a step costs one event: a
+dispatch is implied by the state, so it isn't recorded.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from typing import Any, Literal
 import msgspec
 
 CommandKind = Literal["do", "undo", "callback"]
-"""What a command asks of a participant: the action, its compensation, or to hear how a run ended."""
+"""What a command asks of a participant: the action, its compensation, or to hear how a run
+ended.
+"""
 
 
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -72,7 +74,9 @@ class StepFailed(_Event, frozen=True):
 
 
 class StepInDoubt(_Event, frozen=True):
-    """An attempt's outcome is unknown: it may have taken effect. Without ``retry_at`` it was the last one."""
+    """An attempt's outcome is unknown: it may have taken effect. Without ``retry_at`` it was
+    the last one.
+    """
 
     step: str
     kind: CommandKind
@@ -152,7 +156,9 @@ class StepRetried(_Event, frozen=True):
 
 
 class StepSkipped(_Event, frozen=True):
-    """An operator gave a step's result in its place; if it may have taken effect it is still undone later."""
+    """An operator gave a step's result in its place; if it may have taken effect it is still
+    undone later.
+    """
 
     step: str
     result: Any = None
@@ -160,7 +166,9 @@ class StepSkipped(_Event, frozen=True):
 
 
 class StepResolved(_Event, frozen=True):
-    """An operator found out what really happened to a step: done with ``result``, or undone (without effect)."""
+    """An operator found out what really happened to a step: done with ``result``, or undone
+    (without effect).
+    """
 
     step: str
     undone: bool

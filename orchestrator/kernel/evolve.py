@@ -1,7 +1,8 @@
 """``evolve``: what an event makes of a run.
 
-The facts of the event are applied by the table of legal transitions; then the walks bring the outstanding work up to
-date. An event that doesn't fit raises ``IllegalEventError``: a defect of ours, which stops that run only.
+The facts of the event are applied by the table of legal transitions; then the walks bring the
+outstanding work up to date. An event that doesn't fit raises ``IllegalEventError``: a defect of
+ours, which stops that run only.
 """
 
 from __future__ import annotations
@@ -48,9 +49,7 @@ def evolve(run: RunState, event: ev.Event) -> RunState:
     """The state after ``event``; ``run`` itself is left as it is."""
     apply = _APPLY.get(type(event))
     if apply is None:
-        raise IllegalEventError(
-            f"run {run.run_id}: {type(event).__name__} can't follow anything"
-        )
+        raise IllegalEventError(f"run {run.run_id}: {type(event).__name__} can't follow anything")
     draft = copy.copy(run)
     draft.steps = dict(run.steps)
     draft.broken = ()
@@ -69,9 +68,7 @@ def fold(program: Program, events: Iterable[ev.Event]) -> RunState:
         elif isinstance(event, ev.RunLaunched):
             run = launched(program, event)
         else:
-            raise IllegalEventError(
-                f"a run begins with RunLaunched, not {type(event).__name__}"
-            )
+            raise IllegalEventError(f"a run begins with RunLaunched, not {type(event).__name__}")
     if run is None:
         raise IllegalEventError("a run without events")
     return run
@@ -80,9 +77,7 @@ def fold(program: Program, events: Iterable[ev.Event]) -> RunState:
 def _moved(run: RunState, key: str, label: str, **changes: Any) -> StepState:
     step = run.steps.get(key)
     if step is None:
-        raise IllegalEventError(
-            f"run {run.run_id}: {label} for {key!r}, which was never started"
-        )
+        raise IllegalEventError(f"run {run.run_id}: {label} for {key!r}, which was never started")
     status = TRANSITIONS.get((step.status, label))
     if status is None:
         raise IllegalEventError(
@@ -182,11 +177,7 @@ def _signal(run: RunState, event: ev.SignalReceived) -> None:
         run.signal_ids = run.signal_ids | {event.signal_id}
     for key, step in run.steps.items():
         node = run.program.named[step.name]
-        if (
-            step.status is Status.WAITING
-            and isinstance(node, Wait)
-            and node.signal == event.name
-        ):
+        if step.status is Status.WAITING and isinstance(node, Wait) and node.signal == event.name:
             _moved(run, key, "SignalReceived", result=event.data)
             return
     run.signals = (*run.signals, (event.name, event.data))
@@ -194,24 +185,23 @@ def _signal(run: RunState, event: ev.SignalReceived) -> None:
 
 def _compensation_started(run: RunState, event: ev.CompensationStarted) -> None:
     if run.phase is not Phase.FORWARD or run.pivoted:
-        raise IllegalEventError(
-            f"run {run.run_id}: can't compensate past the pivot or twice"
-        )
+        raise IllegalEventError(f"run {run.run_id}: can't compensate past the pivot or twice")
     run.phase = Phase.COMPENSATING
     run.reason = event.reason
     run.cause = event.failure
     for key, step in run.steps.items():
         status = COMPENSATION_STARTED.get(step.status)
         if status is None or (
-            step.status is Status.RUNNING
-            and _only_its_reply_settles(run, step, event.at)
+            step.status is Status.RUNNING and _only_its_reply_settles(run, step, event.at)
         ):
             continue
         run.steps[key] = replace(step, status=_never_ran(run, step, status), doubt=True)
 
 
 def _only_its_reply_settles(run: RunState, step: StepState, at: float) -> bool:
-    """Without a barrier, an undo beside its running action could come first and leave the effect behind."""
+    """Without a barrier, an undo beside its running action could come first and leave the
+    effect behind.
+    """
     node = run.program.named[step.name]
     return isinstance(node, Call) and not node.barrier and step.due <= at
 
@@ -264,9 +254,7 @@ def _how(run: RunState) -> dict[str, Any]:
         "status": "stuck" if stuck else run.phase.value,
         "input": run.input,
         "result": run.result,
-        "reason": next((run.steps[key].reason for key in run.parked), "")
-        if stuck
-        else run.reason,
+        "reason": next((run.steps[key].reason for key in run.parked), "") if stuck else run.reason,
     }
 
 
@@ -277,9 +265,7 @@ def _delivered(run: RunState, event: ev.CallbackDelivered) -> None:
 def _retried(run: RunState, event: ev.StepRetried) -> None:
     step = run.steps.get(event.step)
     if step is None or KIND.get(step.status) != event.kind:
-        raise IllegalEventError(
-            f"run {run.run_id}: retry of {event.step!r}, which can't be"
-        )
+        raise IllegalEventError(f"run {run.run_id}: retry of {event.step!r}, which can't be")
     node = run.program.named[step.name]
     if not isinstance(node, Call) or (
         step.attempt == 0 and event.args is None and event.kind == "do"
@@ -312,9 +298,7 @@ def _skipped(run: RunState, event: ev.StepSkipped) -> None:
 
 def _resolved(run: RunState, event: ev.StepResolved) -> None:
     if event.undone:
-        _moved(
-            run, event.step, "StepResolved as undone", failure=None, reason=event.reason
-        )
+        _moved(run, event.step, "StepResolved as undone", failure=None, reason=event.reason)
     else:
         _done(run, event.step, "StepResolved as done", event.result)
 

@@ -1,6 +1,7 @@
 """The value of a plan's expression for one run: JSON in, JSON out.
 
-Operands are read by the kind the definition knew (a Decimal's JSON is text), so arithmetic is exact.
+Operands are read by the kind the definition knew (a Decimal's JSON is text), so arithmetic is
+exact.
 """
 
 from __future__ import annotations
@@ -82,8 +83,7 @@ def evaluate(
             return _element(evaluate(expr.of, run, index, around), expr.key)
         case Record():
             return {
-                name: evaluate(value, run, index, around)
-                for name, value in expr.fields.items()
+                name: evaluate(value, run, index, around) for name, value in expr.fields.items()
             }
         case Listing():
             return [evaluate(value, run, index, around) for value in expr.items]
@@ -97,9 +97,7 @@ def _result(name: str, run: RunState, index: tuple[int, ...]) -> Any:
         items = run.scopes.get(instance_key(around[len(index)], index))
         if items is None:
             return None
-        return [
-            _result(name, run, (*index, position)) for position in range(len(items))
-        ]
+        return [_result(name, run, (*index, position)) for position in range(len(items))]
     node = run.program.named[name]
     if isinstance(node, Let):
         return evaluate(node.value, run, index, around)
@@ -109,9 +107,7 @@ def _result(name: str, run: RunState, index: tuple[int, ...]) -> Any:
 
 def _field(value: Any, name: str) -> Any:
     if not isinstance(value, dict):
-        raise ExpressionError(
-            f"no field {name!r}: the value is {_named(value)}, not a record"
-        )
+        raise ExpressionError(f"no field {name!r}: the value is {_named(value)}, not a record")
     return value.get(name)
 
 
@@ -133,9 +129,7 @@ def _operation(
     kinds = (expr.kind, expr.other if expr.other != "any" else expr.kind)
     values = [evaluate(arg, run, index, around) for arg in expr.args]
     try:
-        operands = [
-            _read(value, kind) for value, kind in zip(values, kinds, strict=False)
-        ]
+        operands = [_read(value, kind) for value, kind in zip(values, kinds, strict=False)]
         value = _OPERATORS[expr.op](*operands)
     except (
         TypeError,
@@ -145,9 +139,7 @@ def _operation(
         msgspec.ValidationError,
     ) as error:
         shown = ", ".join(_named(value) for value in values)
-        raise ExpressionError(
-            f"{expr.op!r} has no value for {shown}: {error}"
-        ) from error
+        raise ExpressionError(f"{expr.op!r} has no value for {shown}: {error}") from error
     return value if isinstance(value, _PLAIN) else msgspec.to_builtins(value)
 
 

@@ -14,8 +14,9 @@ from orchestrator.kernel.events import CommandKind, Failure
 Outcome = Literal["succeeded", "refused", "failed", "lost", "unregistered", "rejected"]
 """How a participant's attempt ended.
 
-``succeeded``: took effect, or undone; ``refused``: a business no; ``failed``: an error; ``lost``: the worker died, so
-unknown; ``unregistered``: no such participant in that worker; ``rejected``: the barrier or the epoch forbade it.
+``succeeded``: took effect, or undone; ``refused``: a business no; ``failed``: an error; ``lost``:
+the worker died, so unknown; ``unregistered``: no such participant in that worker; ``rejected``:
+the barrier or the epoch forbade it.
 """
 
 

@@ -1,7 +1,7 @@
 """What an operator's action means for a run.
 
-No action skips compensation silently: a step that may have taken effect stays to be undone, whatever is said of its
-result.
+No action skips compensation silently: a step that may have taken effect stays to be undone,
+whatever is said of its result.
 """
 
 from __future__ import annotations
@@ -47,24 +47,16 @@ def possible(run: RunState, operation: msg.Operation) -> list[ev.Event]:
         case msg.Resolve():
             return _resolve(run, operation)
         case msg.Compensate():
-            return _compensate(
-                run, operation, operation.reason or "compensated by an operator"
-            )
+            return _compensate(run, operation, operation.reason or "compensated by an operator")
         case msg.Cancel():
             return _compensate(run, operation, operation.reason or "cancelled")
 
 
 def _retry(run: RunState, operation: msg.Retry) -> list[ev.Event]:
     if operation.step is not None:
-        keys = (
-            [operation.step]
-            if _retriable(_step(run, operation.step), operation.at)
-            else []
-        )
+        keys = [operation.step] if _retriable(_step(run, operation.step), operation.at) else []
     else:
-        keys = [
-            key for key, step in run.steps.items() if _retriable(step, operation.at)
-        ]
+        keys = [key for key, step in run.steps.items() if _retriable(step, operation.at)]
     if not keys:
         what = f"step {operation.step!r}" if operation.step else "this run"
         raise OperationRefusedError(f"{what} has nothing parked or waiting for a retry")
@@ -128,9 +120,7 @@ def _skip(run: RunState, operation: msg.Skip) -> list[ev.Event]:
 def _resolve(run: RunState, operation: msg.Resolve) -> list[ev.Event]:
     step = _step(run, operation.step)
     forward = {Status.PARKED} if operation.undone else {Status.PARKED, Status.RUNNING}
-    backward = (
-        {Status.UNDO_PARKED, Status.UNDOING} if operation.undone else set[Status]()
-    )
+    backward = {Status.UNDO_PARKED, Status.UNDOING} if operation.undone else set[Status]()
     heard = set[Status]() if operation.undone else {Status.CALL_PARKED}
     if step.status not in forward | backward | heard:
         as_what = "undone" if operation.undone else "done"
@@ -179,16 +169,12 @@ def _compensate(
         raise OperationRefusedError(
             "the pivot is outstanding and has no undo: wait for its answer, or resolve it"
         )
-    return [
-        ev.CompensationStarted(at=operation.at, actor=operation.actor, reason=reason)
-    ]
+    return [ev.CompensationStarted(at=operation.at, actor=operation.actor, reason=reason)]
 
 
 def _step(run: RunState, key: str) -> StepState:
     step = run.steps.get(key)
     if step is None:
         begun = ", ".join(run.steps) or "none"
-        raise OperationRefusedError(
-            f"the run has no step {key!r} begun; it has {begun}"
-        )
+        raise OperationRefusedError(f"the run has no step {key!r} begun; it has {begun}")
     return step

@@ -1,6 +1,7 @@
 """``pending``: what must be outstanding for a run now, from its state alone.
 
-The coordinator dispatches what is new in it, and after a crash ``pending(fold(events))`` is all the recovery there is.
+The coordinator dispatches what is new in it, and after a crash ``pending(fold(events))`` is all
+the recovery there is.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ def pending(run: RunState) -> list[Command]:
 
 
 def interruptible(run: RunState) -> bool:
-    """Whether compensation may begin now: not past the pivot, and no pivot outstanding that can't be taken back."""
+    """Whether compensation may begin now: not past the pivot, and no pivot outstanding that
+    can't be taken back.
+    """
     if run.phase is not Phase.FORWARD or run.pivoted:
         return False
     return not any(
-        isinstance(node := run.program.named[step.name], Call)
-        and node.pivot
-        and node.undo is None
+        isinstance(node := run.program.named[step.name], Call) and node.pivot and node.undo is None
         for step in run.steps.values()
         if step.status in {Status.RUNNING, Status.PARKED} and step.attempt > 0
     )

@@ -1,7 +1,7 @@
 """The state of a run, and the legal transitions of a step as data.
 
-The table ``TRANSITIONS`` is the rule; ``evolve`` applies it and the docs' diagram is drawn from it. A state is treated
-as immutable: ``evolve`` makes a new one.
+The table ``TRANSITIONS`` is the rule; ``evolve`` applies it and the docs' diagram is drawn from
+it. A state is treated as immutable: ``evolve`` makes a new one.
 """
 
 from __future__ import annotations
@@ -105,9 +105,7 @@ class RunState(msgspec.Struct):
     def deadline(self) -> float | None:
         """When the saga's own timeout is over; None when it has none, or past the pivot."""
         timeout_s = self.program.plan.timeout_s
-        return (
-            None if timeout_s is None or self.pivoted else self.launched_at + timeout_s
-        )
+        return None if timeout_s is None or self.pivoted else self.launched_at + timeout_s
 
     @property
     def parked(self) -> list[str]:
@@ -119,8 +117,7 @@ class RunState(msgspec.Struct):
         """Whether anything is outstanding, or may become so without a person's help."""
         if self.phase in ENDED:
             return any(
-                step.status in OUTSTANDING or step.status in PARKED
-                for step in self.steps.values()
+                step.status in OUTSTANDING or step.status in PARKED for step in self.steps.values()
             )
         return True
 
@@ -208,5 +205,6 @@ COMPENSATION_STARTED: dict[Status, Status] = {
     _S.PARKED: _S.FAILED,
     _S.BROKEN: _S.ABANDONED,
 }
-"""What the start of compensation makes of a step that isn't finished. A running step that only its own reply can
-settle (no barrier, an attempt outstanding) stays running until that reply or its deadline."""
+"""What the start of compensation makes of a step that isn't finished. A running step that only its
+own reply can settle (no barrier, an attempt outstanding) stays running until that reply or its
+deadline."""

@@ -1,4 +1,6 @@
-"""One run in one row: what lists, waiting clients and recovery need to know without reading its events."""
+"""One run in one row: what lists, waiting clients and recovery need to know without reading its
+events.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,7 @@ from orchestrator.kernel.state import (
     Status,
 )
 
-RunStatus = Literal[
-    "accepted", "running", "compensating", "stuck", "completed", "compensated"
-]
+RunStatus = Literal["accepted", "running", "compensating", "stuck", "completed", "compensated"]
 
 
 class RunSummary(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -30,7 +30,9 @@ class RunSummary(msgspec.Struct, frozen=True, omit_defaults=True):
     plan: str
     status: RunStatus
     open: bool
-    """The coordinator still has something to do or to wait for (a callback may be due after the end)."""
+    """The coordinator still has something to do or to wait for (a callback may be due after the
+    end).
+    """
     launched_at: float
     updated_at: float
     key: str | None = None
@@ -40,7 +42,9 @@ class RunSummary(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
     """Why it is stuck, or why it was compensated."""
     steps: tuple[str, ...] = ()
-    """Steps that keep it from going on by itself at once: parked, waiting, sleeping, or backing off."""
+    """Steps that keep it from going on by itself at once: parked, waiting, sleeping, or backing
+    off.
+    """
     parked: tuple[str, ...] = ()
     """Steps that need a person."""
 

@@ -1,7 +1,8 @@
 """The two walks over a plan: forward to what is ready, backward to what has to be undone.
 
-Both look only at the state and change only the draft they are given, so that recovery is the same call as the normal
-path. Backward is forward mirrored: a sequence from its end, parallel branches together.
+Both look only at the state and change only the draft they are given, so that recovery is the same
+call as the normal path. Backward is forward mirrored: a sequence from its end, parallel branches
+together.
 """
 
 from __future__ import annotations
@@ -56,9 +57,7 @@ def forward(run: RunState, node: Node, index: Index, at: float) -> bool:
             items = _items(run, node, index, at)
             if items is None:
                 return False
-            return _every(
-                [forward(run, node.body, (*index, i), at) for i in range(len(items))]
-            )
+            return _every([forward(run, node.body, (*index, i), at) for i in range(len(items))])
         case Let():
             return True
 
@@ -72,28 +71,24 @@ def backward(run: RunState, node: Node, index: Index, at: float) -> bool:
         case Call() | Wait() | Sleep():
             return _undo(run, node, instance_key(node.name, index), at)
         case Sequence():
-            return all(
-                backward(run, child, index, at) for child in reversed(node.nodes)
-            )
+            return all(backward(run, child, index, at) for child in reversed(node.nodes))
         case Parallel():
-            return _every(
-                [backward(run, branch, index, at) for branch in node.branches]
-            )
+            return _every([backward(run, branch, index, at) for branch in node.branches])
         case When():
             taken = run.branches.get(instance_key(node.name, index))
             branch = node.then if taken else node.otherwise
             return taken is None or branch is None or backward(run, branch, index, at)
         case Each():
             items = run.scopes.get(instance_key(node.name, index), ())
-            return _every(
-                [backward(run, node.body, (*index, i), at) for i in range(len(items))]
-            )
+            return _every([backward(run, node.body, (*index, i), at) for i in range(len(items))])
         case Let():
             return True
 
 
 def _every(branches: list[bool]) -> bool:
-    """All of them, each one looked at: a branch that isn't complete must not keep the next from starting."""
+    """All of them, each one looked at: a branch that isn't complete must not keep the next from
+    starting.
+    """
     return all(branches)
 
 
@@ -111,15 +106,11 @@ def may_have_effect(step: StepState, call: Call) -> bool:
 def _start(run: RunState, node: Step, index: Index, at: float) -> StepState:
     key = instance_key(node.name, index)
     around = run.program.scopes[node.name]
-    step = StepState(
-        name=node.name, index=index, status=Status.RUNNING, since=at, due=at
-    )
+    step = StepState(name=node.name, index=index, status=Status.RUNNING, since=at, due=at)
     match node:
         case Call():
             try:
-                args = {
-                    k: evaluate(v, run, index, around) for k, v in node.args.items()
-                }
+                args = {k: evaluate(v, run, index, around) for k, v in node.args.items()}
                 step = msgspec.structs.replace(step, args=args)
             except ExpressionError as error:
                 step = _broken(run, key, step, error)
@@ -151,9 +142,7 @@ def _start_sleep(
             raise ExpressionError(f"a sleep needs a number of seconds, not {seconds!r}")
     except ExpressionError as error:
         return _broken(run, key, step, error)
-    return msgspec.structs.replace(
-        step, status=Status.SLEEPING, due=step.since + seconds
-    )
+    return msgspec.structs.replace(step, status=Status.SLEEPING, due=step.since + seconds)
 
 
 def _duration_s(text: str) -> float:
@@ -186,9 +175,7 @@ def _items(run: RunState, node: Each, index: Index, at: float) -> list[Any] | No
 _PENDING: Any = object()
 
 
-def _given_or_evaluated(
-    run: RunState, node: When | Each, key: str, index: Index, at: float
-) -> Any:
+def _given_or_evaluated(run: RunState, node: When | Each, key: str, index: Index, at: float) -> Any:
     """The value of a condition or of items; where it has none, an operator's, once given."""
     given = run.steps.get(key)
     if given is not None:
@@ -199,9 +186,7 @@ def _given_or_evaluated(
             return evaluate(node.condition, run, index, around)
         return _checked_items(evaluate(node.items, run, index, around))
     except ExpressionError as error:
-        step = StepState(
-            name=node.name, index=index, status=Status.RUNNING, since=at, due=at
-        )
+        step = StepState(name=node.name, index=index, status=Status.RUNNING, since=at, due=at)
         run.steps[key] = _broken(run, key, step, error)
         return _PENDING
 
@@ -210,19 +195,13 @@ def _checked_items(value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise ExpressionError(f"a fan-out needs a list, not {value!r}")
     if len(value) > MAX_ITEMS:
-        raise ExpressionError(
-            f"a fan-out of {len(value)} items is over the limit of {MAX_ITEMS}"
-        )
+        raise ExpressionError(f"a fan-out of {len(value)} items is over the limit of {MAX_ITEMS}")
     return value
 
 
-def _broken(
-    run: RunState, key: str, step: StepState, error: ExpressionError
-) -> StepState:
+def _broken(run: RunState, key: str, step: StepState, error: ExpressionError) -> StepState:
     run.broken = (*run.broken, key)
-    return msgspec.structs.replace(
-        step, status=Status.BROKEN, attempt=0, reason=str(error)
-    )
+    return msgspec.structs.replace(step, status=Status.BROKEN, attempt=0, reason=str(error))
 
 
 def _undo(run: RunState, node: Step, key: str, at: float) -> bool:

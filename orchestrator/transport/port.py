@@ -1,6 +1,7 @@
 """The transport's two ends, as the coordinator and the worker see them.
 
-At-most-once and at-least-once brokers fit alike: nothing here promises delivery, the journal's deadlines do.
+At-most-once and at-least-once brokers fit alike: nothing here promises delivery, the journal's
+deadlines do.
 """
 
 from __future__ import annotations
@@ -28,16 +29,21 @@ class Received(msgspec.Struct, frozen=True):
 
 
 class CoordinatorTransport(Protocol):
-    """The coordinator's end. Every method is called from one thread, except ``poke`` and ``close``."""
+    """The coordinator's end. Every method is called from one thread, except ``poke`` and
+    ``close``.
+    """
 
     def dispatch(self, bundles: Sequence[Bundle]) -> list[Exception | None]:
-        """Publish each bundle; per bundle None, or the error. An error means the outcome is unknown."""
+        """Publish each bundle; per bundle None, or the error. An error means the outcome is
+        unknown.
+        """
         ...
 
     def receive(self, shards: Sequence[int], timeout_s: float) -> list[Received]:
-        """Wait up to ``timeout_s`` for answers to these shards, or for a poke. Not acknowledged: delivered again
-        to whoever receives for the shard next, until ``acknowledge``. Within one process a message that was returned
-        is not returned again unless its shard was ``release``d in between.
+        """Wait up to ``timeout_s`` for answers to these shards, or for a poke. Not acknowledged:
+        delivered again to whoever receives for the shard next, until ``acknowledge``. Within one
+        process a message that was returned is not returned again unless its shard was ``release``d
+        in between.
 
         Raises ``TransportUnavailableError``."""
         ...
@@ -47,11 +53,15 @@ class CoordinatorTransport(Protocol):
         ...
 
     def release(self, shard: int) -> None:
-        """This process no longer owns the shard: forget what was received for it and not acknowledged."""
+        """This process no longer owns the shard: forget what was received for it and not
+        acknowledged.
+        """
         ...
 
     def poke(self, shard: int) -> None:
-        """Wake whoever receives for the shard: something is in its inbox. Best effort, never raises."""
+        """Wake whoever receives for the shard: something is in its inbox. Best effort, never
+        raises.
+        """
         ...
 
     def close(self) -> None:
@@ -69,7 +79,9 @@ class WorkerTransport(Protocol):
 
 
 class Executor(Protocol):
-    """What a worker does with the work it gets; implemented by ``participant``, called by the transport's task."""
+    """What a worker does with the work it gets; implemented by ``participant``, called by the
+    transport's task.
+    """
 
     def execute(self, work: Sequence[Work], transport: WorkerTransport) -> None:
         """Carry out every command, independently of one another, and answer each."""

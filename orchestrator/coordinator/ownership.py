@@ -1,0 +1,119 @@
+"""Which shards this coordinator writes, and what it takes to begin.
+
+A lease decides who should write; ``begin_tenure`` appends a record that fences every earlier
+writer, so nothing here has to trust a clock.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+
+from orchestrator.coordinator.live import LiveRun, OwnedShard
+from orchestrator.errors import FencedError, IllegalEventError
+from orchestrator.journal.port import Recorded, WriterJournal
+from orchestrator.kernel.evolve import fold
+from orchestrator.kernel.program import Program
+from orchestrator.kernel.summary import summarize
+
+_log = logging.getLogger(__name__)
+_CHUNK = 500
+
+
+class Programs:
+    """The plans in use, read once each."""
+
+    def __init__(self, journal: WriterJournal) -> None:
+        self._journal = journal
+        self._known: dict[str, Program] = {}
+
+    def get(self, plan_hash: str) -> Program:
+        """The program of a stored plan."""
+        program = self._known.get(plan_hash)
+        if program is None:
+            program = self._known[plan_hash] = Program(self._journal.plan(plan_hash), plan_hash)
+        return program
+
+
+class Ownership:
+    """The shards this coordinator writes."""
+
+    def __init__(
+        self,
+        journal: WriterJournal,
+        programs: Programs,
+        owner: str,
+        ttl_s: float,
+        lost: Callable[[OwnedShard], None],
+    ) -> None:
+        self.shards: dict[int, OwnedShard] = {}
+        self._journal = journal
+        self._programs = programs
+        self._owner = owner
+        self._ttl_s = ttl_s
+        self._lost = lost
+        self._renew_at = 0.0
+
+    def refresh(self, now: float) -> Iterator[tuple[OwnedShard, dict[str, int]]]:
+        """Renew leases when it is time; yields each shard that was gained, with its runs' last
+        offsets.
+        """
+        if now < self._renew_at:
+            return
+        self._renew_at = now + self._ttl_s / 3
+        alive = set(self._journal.coordinators(now)) | {self._owner}
+        wanted = -(-self._journal.shards() // len(alive))
+        held = set(self._journal.take_leases(self._owner, now, self._ttl_s, wanted))
+        for shard in set(self.shards) - held:
+            self.give_up(shard)
+        for shard in sorted(held - set(self.shards)):
+            gained = self._begin(shard, now)
+            if gained is not None:
+                yield gained
+
+    def give_up(self, shard: int) -> None:
+        """Forget a shard: another coordinator writes it, or its state has to be read anew."""
+        owned = self.shards.pop(shard, None)
+        if owned is not None:
+            self._lost(owned)
+        self._renew_at = 0.0
+
+    def hand_over(self) -> None:
+        """Give every lease back, so that others need not wait for it to expire."""
+        held = list(self.shards)
+        for shard in held:
+            self.give_up(shard)
+        self._journal.drop_leases(self._owner, held)
+
+    def history(self, shard: int, run_id: str) -> LiveRun | None:
+        """A run that isn't in memory because it has ended; None if there is none."""
+        records = self._journal.histories(shard, [run_id]).get(run_id)
+        return self._live(records, shard) if records else None
+
+    def _begin(self, shard: int, now: float) -> tuple[OwnedShard, dict[str, int]] | None:
+        try:
+            owned = OwnedShard(self._journal.begin_tenure(shard, self._owner, now))
+        except FencedError:
+            _log.info("shard %d was taken by another coordinator first", shard)
+            return None
+        offsets: dict[str, int] = {}
+        open_runs = self._journal.open_runs(shard)
+        for start in range(0, len(open_runs), _CHUNK):
+            histories = self._journal.histories(shard, open_runs[start : start + _CHUNK])
+            for run_id, records in histories.items():
+                live = self._live(records, shard)
+                if live is not None:
+                    owned.runs[run_id] = live
+                    offsets[run_id] = records[-1].offset
+        self.shards[shard] = owned
+        return owned, offsets
+
+    def _live(self, records: list[Recorded], shard: int) -> LiveRun | None:
+        events = [record.event for record in records if record.event is not None]
+        try:
+            program = self._programs.get(getattr(events[0], "plan", ""))
+            state = fold(program, events)
+        except IllegalEventError:
+            _log.exception("run %s can't be read back and is left alone", records[0].run_id)
+            return None
+        return LiveRun(state, summarize(state, shard, records[-1].at))
