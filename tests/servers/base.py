@@ -69,7 +69,7 @@ class Server(ABC):
     def ready(self) -> bool:
         """Whether the server answers a client; a refused connection is False, not an error."""
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 - a server without preparation needs none
         """Make the data folder; runs once, before the first start."""
 
     def environment(self) -> Mapping[str, str]:
@@ -183,7 +183,8 @@ class Server(ABC):
                 env=self._environment(),
                 user=self.user(),
                 start_new_session=True,
-                preexec_fn=functools.partial(_die_with_parent, os.getpid()),
+                # Two system calls, no lock taken: safe between fork and exec.
+                preexec_fn=functools.partial(_die_with_parent, os.getpid()),  # noqa: PLW1509
             )
 
     def _environment(self) -> dict[str, str]:

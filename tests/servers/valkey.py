@@ -30,7 +30,7 @@ class Valkey(Server):
 
     def command(self) -> Sequence[str | Path]:
         return [
-            _program(),
+            server_program(),
             *("--port", str(self.port)),
             *("--bind", "127.0.0.1"),
             *("--dir", str(self.folder)),
@@ -58,7 +58,8 @@ class Valkey(Server):
 
 
 @functools.cache
-def _program() -> Path:
+def server_program() -> Path:
+    """Return the server on PATH, else the one in the wheel."""
     for name in ("valkey-server", "redis-server"):
         if found := shutil.which(name):
             return Path(found)

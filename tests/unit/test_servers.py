@@ -1,7 +1,6 @@
 """The servers that the other tests stand on are real, empty for each test, and survive a kill."""
 
-import os
-import signal
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -16,6 +15,7 @@ import redis
 import sqlalchemy as sa
 
 from tests.servers import MariaDB, Postgres, RabbitMQ, Server, Valkey
+from tests.servers.valkey import server_program
 from tests.waiting import eventually
 
 
@@ -167,12 +167,21 @@ def test_a_paused_server_does_not_answer_until_resumed(own_redis: Valkey) -> Non
     assert eventually(own_redis.ready)
 
 
-@pytest.mark.parametrize("kind", [Postgres, Valkey, MariaDB, RabbitMQ])
-def test_a_server_dies_with_a_test_process_that_is_killed(kind: type[Server]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "program"),
+    [
+        (Postgres, "postgres"),
+        (Valkey, server_program().name),
+        (MariaDB, "mariadbd"),
+        (RabbitMQ, "beam.smp"),
+    ],
+)
+def test_a_server_dies_with_a_test_process_that_is_killed(kind: type[Server], program: str) -> None:
     script = f"""
         from tests.servers import {kind.__name__}
-        server = {kind.__name__}.launch()
-        print(server.pid, server.folder, flush=True)
+        server = {kind.__name__}()
+        server.prepare()
+        print(server.spawn(server.command()).pid, server.folder, flush=True)
         input()
     """
     parent = subprocess.Popen(
@@ -183,8 +192,9 @@ def test_a_server_dies_with_a_test_process_that_is_killed(kind: type[Server]) ->
     )
     assert parent.stdout is not None
     pid, folder = parent.stdout.readline().split()
-    assert psutil.pid_exists(int(pid))
-    os.kill(parent.pid, signal.SIGKILL)
+    server = psutil.Process(int(pid))
+    eventually(lambda: server.name() == program, what=f"{program} runs")
+    parent.kill()
     parent.communicate()
-    eventually(lambda: not psutil.pid_exists(int(pid)), what=f"{kind.name} is gone")
-    subprocess.run(["rm", "-rf", folder], check=True)
+    eventually(lambda: not server.is_running(), what=f"{program} is gone")
+    shutil.rmtree(folder, ignore_errors=True)
