@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 
-class _Data(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+class _Data(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
     """Tagged, so that a plan read back from its JSON is the plan that was written."""
 
 
@@ -267,7 +267,7 @@ def _without_sources(plan: Plan) -> Any:
 
 def _stripped(data: Any) -> Any:
     if isinstance(data, dict):
-        is_call = data.get("type") == "Call"
+        is_call = data.get("is") == "Call"
         return {key: _stripped(value) for key, value in data.items() if not (is_call and key == "source")}
     if isinstance(data, list | tuple):
         return [_stripped(value) for value in data]
