@@ -1,0 +1,376 @@
+"""The client: launch runs, wait for them, look at them, repair them.
+
+Commands and queries are separate: a command is a row in the inbox, durable when the call returns; a query reads what
+the coordinator has written. Nothing here needs a coordinator to be up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Generic, TypeVar, TypeVarTuple, Unpack
+
+import msgspec
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+from orchestrator.definition.saga import Saga
+from orchestrator.definition.values import check_size, encode
+from orchestrator.errors import Compensated, ResultTimeoutError, Stuck, UnknownSagaError
+from orchestrator.journal.port import (
+    LaunchRequest,
+    Page,
+    ReaderJournal,
+    Recorded,
+    RunFilter,
+)
+from orchestrator.kernel import messages as msg
+from orchestrator.kernel.evolve import fold
+from orchestrator.kernel.operate import possible
+from orchestrator.kernel.program import Program
+from orchestrator.kernel.state import RunState
+from orchestrator.kernel.summary import RunSummary
+
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
+
+_FIRST_LOOK_S = 0.001
+_SLOWEST_LOOK_S = 0.1
+_GROWTH = 1.3
+
+
+class ClientOptions(msgspec.Struct, frozen=True):
+    """Who the client speaks for, and its limits."""
+
+    actor: str = ""
+    """Recorded with every launch and every operation."""
+    payload_limit_bytes: int = 1024 * 1024
+    """The largest input or signal, encoded."""
+
+
+class Run(Generic[R]):
+    """A handle on one run; cheap, holds no state of the run itself."""
+
+    __slots__ = ("_client", "_saga", "created", "id")
+
+    def __init__(
+        self, client: Client, run_id: str, saga: Saga[..., R] | None, *, created: bool = True
+    ) -> None:
+        self.id = run_id
+        self.created = created
+        """False if the launch found a run that had its key already."""
+        self._client = client
+        self._saga = saga
+
+    def __repr__(self) -> str:
+        return f"Run({self.id!r})"
+
+    def summary(self) -> RunSummary:
+        """The run's row as it is now."""
+        return self._client.get(self.id)
+
+    def state(self, at: float | None = None) -> RunState:
+        """The whole state, now or as it was at a time in epoch seconds."""
+        return self._client.state(self.id, at)
+
+    def result(self, timeout: float | None = None) -> R:
+        """Wait up to ``timeout`` seconds for the run's end and give its result.
+
+        Raises ``Compensated``, ``Stuck`` (as soon as the run needs a person), ``ResultTimeoutError``.
+        """
+        for pause_s in _pauses(timeout, self.id):
+            outcome = self._outcome()
+            if outcome is not None:
+                return self._decoded(outcome)
+            time.sleep(pause_s)
+        raise AssertionError("unreachable")
+
+    async def result_async(self, timeout: float | None = None) -> R:  # noqa: ASYNC109 - as ``result``
+        """As ``result``, for asyncio."""
+        for pause_s in _pauses(timeout, self.id):
+            outcome = await asyncio.to_thread(self._outcome)
+            if outcome is not None:
+                return self._decoded(outcome)
+            await asyncio.sleep(pause_s)
+        raise AssertionError("unreachable")
+
+    def signal(self, name: str, data: Any = None, *, signal_id: str | None = None) -> None:
+        """Send a signal; the same ``signal_id`` counts once."""
+        self._client.signal(self.id, name, data, signal_id=signal_id)
+
+    def cancel(self, reason: str = "") -> None:
+        """Stop the run and undo it."""
+        self._client.cancel(self.id, reason=reason)
+
+    def _outcome(self) -> RunSummary | None:
+        row = self._client.get(self.id)
+        match row.status:
+            case "completed":
+                return row
+            case "compensated":
+                raise Compensated(self.id, row.reason, self._cause())
+            case "stuck":
+                raise Stuck(self.id, row.reason, self._cause())
+            case _:
+                return None
+
+    def _cause(self) -> dict[str, Any] | None:
+        cause = self.state().cause
+        return None if cause is None else msgspec.to_builtins(cause)
+
+    def _decoded(self, row: RunSummary) -> R:
+        return row.result if self._saga is None else self._saga.decode_result(row.result)  # type: ignore[no-any-return]
+
+
+class Client:
+    """Commands and queries, synchronous. Safe to share between threads."""
+
+    def __init__(
+        self,
+        journal: ReaderJournal,
+        sagas: Mapping[str, Saga[..., Any]],
+        poke: Callable[[int], None] = lambda _shard: None,
+        options: ClientOptions | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._journal = journal
+        self._sagas = sagas
+        self._poke = poke
+        self._options = options or ClientOptions()
+        self._clock = clock
+
+    def launch(
+        self,
+        saga: Callable[[Unpack[Ts]], R],
+        *args: Unpack[Ts],
+        key: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        session: Session | None = None,
+    ) -> Run[R]:
+        """Start a run; durable when this returns, or when the caller's ``session`` commits.
+
+        A ``key`` makes it idempotent: a second launch of the saga with it gives the first one's run.
+        Raises ``InvalidInputError``, ``PayloadTooLargeError``, ``PlanConflictError``.
+        """
+        defined = _defined(saga)
+        request = self._request(defined, defined.encode_input(*args), key, tags)
+        (run,) = self._launch([request], session, defined)
+        return run
+
+    def launch_many(
+        self,
+        saga: Callable[[Unpack[Ts]], R],
+        arguments: Iterable[tuple[Unpack[Ts]]],
+        *,
+        keys: Sequence[str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        session: Session | None = None,
+    ) -> list[Run[R]]:
+        """Start many runs of a saga in one transaction. ``keys``, if given, has one key per run."""
+        defined = _defined(saga)
+        inputs = [defined.encode_input(*args) for args in arguments]
+        names = [None] * len(inputs) if keys is None else list(keys)
+        if len(names) != len(inputs):
+            raise ValueError(f"{len(inputs)} runs but {len(names)} keys")
+        requests = [
+            self._request(defined, given, key, tags) for given, key in zip(inputs, names, strict=True)
+        ]
+        return self._launch(requests, session, defined)
+
+    def launch_named(
+        self,
+        name: str,
+        given: Mapping[str, Any],
+        *,
+        key: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Run[Any]:
+        """Start a run of the saga called ``name`` with its input as JSON values by parameter."""
+        saga = self.saga(name)
+        (run,) = self._launch([self._request(saga, saga.check_input(given), key, tags)], None, saga)
+        return run
+
+    def launch_named_many(
+        self, name: str, given: Sequence[Mapping[str, Any]], keys: Sequence[str | None]
+    ) -> list[Run[Any]]:
+        """As ``launch_named``, many in one transaction."""
+        saga = self.saga(name)
+        requests = [
+            self._request(saga, saga.check_input(one), key, None)
+            for one, key in zip(given, keys, strict=True)
+        ]
+        return self._launch(requests, None, saga)
+
+    def saga(self, name: str) -> Saga[..., Any]:
+        """The definition of a saga. Raises ``UnknownSagaError``."""
+        saga = self._sagas.get(name)
+        if saga is None:
+            known = ", ".join(sorted(self._sagas)) or "none; name modules with --app or in settings"
+            raise UnknownSagaError(f"no saga is called {name!r}; known: {known}")
+        return saga
+
+    def run(self, run_id: str) -> Run[Any]:
+        """A handle on a run by id, id prefix or key. Raises ``RunNotFoundError``, ``AmbiguousRunError``."""
+        row = self._journal.find(run_id)
+        return Run(self, row.run_id, self._sagas.get(row.saga))
+
+    def get(self, run_id: str) -> RunSummary:
+        """A run's row, by id, id prefix or key."""
+        return self._journal.find(run_id)
+
+    def list(
+        self, where: RunFilter | None = None, *, cursor: str | None = None, limit: int = 50
+    ) -> Page:
+        """A page of runs, newest first."""
+        return self._journal.runs(where or RunFilter(), cursor, limit)
+
+    def history(self, run_id: str) -> Sequence[Recorded]:
+        """A run's events, in order."""
+        return self._journal.history(self._journal.find(run_id).run_id)
+
+    def state(self, run_id: str, at: float | None = None) -> RunState:
+        """A run's whole state, now or at a time in epoch seconds."""
+        row = self._journal.find(run_id)
+        events = [
+            record.event
+            for record in self._journal.history(row.run_id)
+            if record.event is not None and (at is None or record.at <= at)
+        ]
+        return fold(Program(self._journal.plan(row.plan), row.plan), events)
+
+    def signal(
+        self, run_id: str, name: str, data: Any = None, *, signal_id: str | None = None
+    ) -> None:
+        """Send a signal to a run; kept until a step waits for it."""
+        encoded = encode(data)
+        check_size(msgspec.json.encode(encoded), self._options.payload_limit_bytes)
+        self._send(
+            run_id,
+            msg.Signal(
+                at=self._clock(),
+                actor=self._options.actor,
+                name=name,
+                data=encoded,
+                signal_id=signal_id or uuid.uuid4().hex,
+            ),
+        )
+
+    def retry(
+        self,
+        run_id: str,
+        step: str | None = None,
+        *,
+        args: Mapping[str, Any] | None = None,
+        reason: str = "",
+    ) -> None:
+        """Try what is parked or backing off again now; ``args`` replaces arguments of one step.
+
+        This and the following raise ``OperationRefusedError`` when the run's state doesn't allow it.
+        """
+        edited = None if args is None else encode(dict(args))
+        self._operate(
+            run_id, msg.Retry(at=self._clock(), actor=self._actor, step=step, args=edited, reason=reason)
+        )
+
+    def skip(self, run_id: str, step: str, result: Any = None, *, reason: str = "") -> None:
+        """Go on past a step as if it had returned ``result``."""
+        self._operate(
+            run_id,
+            msg.Skip(
+                at=self._clock(), actor=self._actor, step=step, result=encode(result), reason=reason
+            ),
+        )
+
+    def resolve(
+        self, run_id: str, step: str, result: Any = None, *, undone: bool = False, reason: str = ""
+    ) -> None:
+        """State what a step really did: done with ``result``, or, with ``undone``, without effect."""
+        self._operate(
+            run_id,
+            msg.Resolve(
+                at=self._clock(),
+                actor=self._actor,
+                step=step,
+                undone=undone,
+                result=encode(result),
+                reason=reason,
+            ),
+        )
+
+    def compensate(self, run_id: str, *, reason: str = "") -> None:
+        """Undo a run from where it is."""
+        self._operate(run_id, msg.Compensate(at=self._clock(), actor=self._actor, reason=reason))
+
+    def cancel(self, run_id: str, *, reason: str = "") -> None:
+        """Stop a run and undo it."""
+        self._operate(run_id, msg.Cancel(at=self._clock(), actor=self._actor, reason=reason))
+
+    @property
+    def _actor(self) -> str:
+        return self._options.actor
+
+    def _operate(self, run_id: str, operation: msg.Operation) -> None:
+        row = self._journal.find(run_id)
+        possible(self.state(row.run_id), operation)
+        self._send(row.run_id, operation)
+
+    def _send(self, run_id: str, message: msg.Message) -> None:
+        row = self._journal.find(run_id)
+        self._journal.send(row.run_id, message)
+        self._poke(row.shard)
+
+    def _request(
+        self,
+        saga: Saga[..., Any],
+        given: dict[str, Any],
+        key: str | None,
+        tags: Mapping[str, str] | None,
+    ) -> LaunchRequest:
+        check_size(msgspec.json.encode(given), self._options.payload_limit_bytes)
+        plan = saga.plan
+        message = msg.Launch(
+            at=self._clock(),
+            actor=self._actor,
+            run_id=uuid.uuid4().hex,
+            saga=saga.name,
+            version=saga.version,
+            plan=saga.plan_hash,
+            input=given,
+            key=key,
+            tags=dict(tags or {}),
+        )
+        return LaunchRequest(message, plan)
+
+    def _launch(
+        self, requests: Sequence[LaunchRequest], session: Session | None, saga: Saga[..., R]
+    ) -> list[Run[R]]:
+        launched = self._journal.launch(requests, session)
+        shards = {run.shard for run in launched if run.created}
+        if session is None:
+            self._poke_all(shards)
+        else:
+            event.listen(session, "after_commit", lambda _: self._poke_all(shards), once=True)
+        return [Run(self, run.run_id, saga, created=run.created) for run in launched]
+
+    def _poke_all(self, shards: Iterable[int]) -> None:
+        for shard in shards:
+            self._poke(shard)
+
+
+def _defined(saga: Callable[..., R]) -> Saga[..., R]:
+    if not isinstance(saga, Saga):
+        raise UnknownSagaError(f"{saga!r} is not a saga: decorate it with @saga")
+    return saga
+
+
+def _pauses(timeout: float | None, run_id: str) -> Iterable[float]:
+    """Pauses that grow: a quick run is seen at once, a slow one costs few looks."""
+    ends_at = None if timeout is None else time.monotonic() + timeout
+    pause_s = _FIRST_LOOK_S
+    while True:
+        yield pause_s
+        if ends_at is not None and time.monotonic() >= ends_at:
+            raise ResultTimeoutError(f"run {run_id} hasn't ended within {timeout:g} s; it goes on")
+        pause_s = min(pause_s * _GROWTH, _SLOWEST_LOOK_S)

@@ -1,0 +1,115 @@
+"""Settings: from the environment (``SAGA_...``), else from a TOML file, else defaults fit for trying things out.
+
+The file is the one ``SAGA_CONFIG`` names, else ``saga.toml`` in the working folder. Read by ``wiring`` and the CLI only.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+from pydantic import field_validator
+
+from orchestrator.errors import SettingsError
+
+CONFIG_VARIABLE = "SAGA_CONFIG"
+DEFAULT_FILE = "saga.toml"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Times in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="SAGA_", extra="forbid", frozen=True)
+
+    journal_url: str = "sqlite:///saga-journal.db"
+    """The event store: ``postgresql+psycopg://...`` in production, ``sqlite:///...`` embedded."""
+    broker_url: str = "redis://localhost:6379/0"
+    """Redis, Valkey or RabbitMQ."""
+    namespace: str = Field(default="saga", pattern=r"^[a-z0-9_-]+$")
+    """Keeps several installations on one broker apart."""
+    apps: Annotated[tuple[str, ...], NoDecode] = ()
+    """Modules that define sagas and participants, imported at start."""
+    signing_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    """Keys for signing messages: the first one signs, all of them are accepted."""
+    shards: int = Field(default=8, ge=1, le=1024)
+    """How many shards ``saga db upgrade`` makes; fixed after that."""
+    lease_s: float = Field(default=10.0, gt=0)
+    """How long a killed coordinator's shards wait for a new writer."""
+    poll_s: float = Field(default=0.25, gt=0)
+    """How often an idle coordinator looks for work when nobody pokes it."""
+    window: int = Field(default=1_000, ge=1)
+    """The most commands under way to one queue."""
+    bundle: int = Field(default=100, ge=1)
+    """The most commands in one message; 1 switches bundling off."""
+    bundle_work_s: float = Field(default=0.02, gt=0)
+    """Aim for this much work in one message."""
+    payload_limit_bytes: int = Field(default=1024 * 1024, ge=1024)
+    """The largest input, argument, result or signal, encoded."""
+    actor: str = Field(default_factory=lambda: _actor())
+    """Who operations from here are recorded for."""
+    log_level: str = "INFO"
+    """Python's logging level."""
+
+    @field_validator("apps", "signing_keys", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        """A comma-separated text, as an environment variable has it, or a list."""
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments before environment before file."""
+        path = config_file()
+        file = (TomlConfigSettingsSource(settings_cls, path),) if path else ()
+        return (init_settings, env_settings, *file)
+
+
+def load(**overrides: Any) -> Settings:
+    """The settings in force. Raises ``SettingsError`` that names what is wrong."""
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+        ]
+        raise SettingsError("; ".join(lines)) from error
+
+
+def config_file() -> Path | None:
+    """The TOML file settings are read from. Raises ``SettingsError`` if the one named isn't there."""
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        path = Path(named)
+        if not path.is_file():
+            raise SettingsError(f"{CONFIG_VARIABLE} names {named}, which isn't a file")
+        return path
+    path = Path(DEFAULT_FILE)
+    return path if path.is_file() else None
+
+
+def _actor() -> str:
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}@{socket.gethostname()}"

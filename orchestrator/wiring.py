@@ -1,0 +1,196 @@
+"""The composition root: settings in, running parts out. Nothing else in the package builds what it uses."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import socket
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from celery import Celery
+
+from orchestrator.client import Client, ClientOptions
+from orchestrator.coordinator.loop import Coordinator, CoordinatorOptions
+from orchestrator.coordinator.outbox import BundleOptions
+from orchestrator.definition.saga import Saga
+from orchestrator.errors import DefinitionError, SettingsError
+from orchestrator.journal.migrate import upgrade
+from orchestrator.journal.port import Journal
+from orchestrator.journal.sql import SqlJournal
+from orchestrator.participant.executor import ParticipantExecutor
+from orchestrator.participant.registry import Registry
+from orchestrator.participant.service import Service
+from orchestrator.settings import Settings
+from orchestrator.transport.celery_app import make_celery
+from orchestrator.transport.celery_transport import CeleryTransport
+from orchestrator.transport.local import LocalTransport
+from orchestrator.transport.worker import install
+
+
+class Definitions(NamedTuple):
+    """What the user's modules define."""
+
+    sagas: Mapping[str, Saga[..., Any]]
+    services: Sequence[Service]
+
+
+def definitions(apps: Sequence[str]) -> Definitions:
+    """Import modules, and the modules of packages, and collect the sagas and services in them."""
+    if "" not in sys.path and os.getcwd() not in sys.path:  # noqa: PTH109 - sys.path holds text
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109
+    sagas: dict[str, Saga[..., Any]] = {}
+    services: dict[str, Service] = {}
+    for module in _modules(apps):
+        for value in vars(module).values():
+            if isinstance(value, Saga):
+                _add(sagas, value.name, value, "saga")
+            elif isinstance(value, Service):
+                _add(services, value.name, value, "service")
+    return Definitions(sagas, list(services.values()))
+
+
+def open_journal(settings: Settings) -> SqlJournal:
+    """The journal; its schema must be this release's. Raises ``SchemaError`` naming the command that mends it."""
+    return SqlJournal(settings.journal_url)
+
+
+def make_journal(settings: Settings) -> SqlJournal:
+    """The journal, its schema created or upgraded first: for demos, development and tests."""
+    upgrade(settings.journal_url, shards=settings.shards)
+    return SqlJournal(settings.journal_url)
+
+
+def celery_app(settings: Settings) -> Celery:
+    """The Celery app, for publishing and for workers."""
+    return make_celery(settings.broker_url)
+
+
+def transport(settings: Settings) -> CeleryTransport:
+    """The coordinator's end of the broker."""
+    return CeleryTransport(
+        celery_app(settings),
+        namespace=settings.namespace,
+        keys=signing_keys(settings),
+        limit_bytes=_message_limit_bytes(settings),
+    )
+
+
+def client(settings: Settings, journal: Journal, sagas: Mapping[str, Saga[..., Any]]) -> Client:
+    """A client that wakes the coordinator through the broker."""
+    return Client(journal, sagas, transport(settings).poke, client_options(settings))
+
+
+def coordinator(settings: Settings, journal: Journal) -> Coordinator:
+    """A coordinator for this process."""
+    return Coordinator(journal, transport(settings), coordinator_options(settings), time.time)
+
+
+def worker_app(settings: Settings) -> Celery:
+    """A Celery app that carries out the participants of the settings' modules."""
+    services = definitions(settings.apps).services
+    if not services:
+        raise SettingsError("no service in apps: name the modules that define participants, as SAGA_APPS=mypackage")
+    app = celery_app(settings)
+    install(
+        app,
+        ParticipantExecutor(Registry.of(services), limit_bytes=settings.payload_limit_bytes),
+        namespace=settings.namespace,
+        keys=signing_keys(settings),
+        limit_bytes=_message_limit_bytes(settings),
+    )
+    return app
+
+
+def queues(services: Sequence[Service]) -> list[str]:
+    """Every queue that participants of these services listen to."""
+    return sorted({action.spec.queue for service in services for action in service.participants.values()})
+
+
+class Embedded(NamedTuple):
+    """Everything in one process."""
+
+    client: Client
+    coordinator: Coordinator
+    journal: Journal
+
+
+@contextmanager
+def embedded(
+    definitions: Definitions, settings: Settings, *, threads: int = 4, journal: Journal | None = None
+) -> Iterator[Embedded]:
+    """Run sagas in this process: a thread for the coordinator, ``threads`` for participants, no broker.
+
+    For tests and for programs that want durable sagas without a deployment. The journal is a real one.
+    """
+    own = journal is None
+    store = journal or make_journal(settings)
+    local = LocalTransport(
+        ParticipantExecutor(Registry.of(definitions.services), limit_bytes=settings.payload_limit_bytes),
+        threads=threads,
+    )
+    driver = Coordinator(store, local, coordinator_options(settings), time.time)
+    thread = threading.Thread(target=driver.run, name="saga-coordinator", daemon=True)
+    thread.start()
+    try:
+        yield Embedded(
+            Client(store, definitions.sagas, local.poke, client_options(settings)), driver, store
+        )
+    finally:
+        driver.stop()
+        local.poke(0)
+        thread.join()
+        local.close()
+        if own:
+            store.close()
+
+
+def client_options(settings: Settings) -> ClientOptions:
+    """The client's part of the settings."""
+    return ClientOptions(settings.actor, settings.payload_limit_bytes)
+
+
+def coordinator_options(settings: Settings) -> CoordinatorOptions:
+    """The coordinator's part of the settings."""
+    return CoordinatorOptions(
+        owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
+        lease_s=settings.lease_s,
+        poll_s=settings.poll_s,
+        bundle=BundleOptions(settings.bundle_work_s, settings.bundle, settings.window),
+    )
+
+
+def signing_keys(settings: Settings) -> tuple[bytes, ...]:
+    """The keys messages are signed with, the first one, and accepted with, all."""
+    return tuple(key.get_secret_value().encode() for key in settings.signing_keys)
+
+
+def _message_limit_bytes(settings: Settings) -> int:
+    return settings.payload_limit_bytes * 4
+
+
+def _modules(apps: Sequence[str]) -> Iterator[ModuleType]:
+    for name in apps:
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
+                raise
+            raise SettingsError(f"no module named {name!r}: is it in the working folder or installed?") from error
+        yield module
+        for found in pkgutil.iter_modules(getattr(module, "__path__", [])):
+            if not found.name.startswith("_"):
+                yield importlib.import_module(f"{name}.{found.name}")
+
+
+def _add(known: dict[str, Any], name: str, value: Any, what: str) -> None:
+    other = known.setdefault(name, value)
+    if other is not value:
+        raise DefinitionError(f"two {what}s are called {name!r}: rename one")
