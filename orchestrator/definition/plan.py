@@ -64,7 +64,9 @@ class Element(_Data, frozen=True):
 Kind = Literal["number", "decimal", "text", "bool", "datetime", "date", "duration", "any"]
 """How an operand's JSON is read before an operator is applied."""
 
-Operator = Literal["+", "-", "*", "/", "//", "%", "==", "!=", "<", "<=", ">", ">=", "and", "or", "not", "neg", "in"]
+Operator = Literal[
+    "+", "-", "*", "/", "//", "%", "==", "!=", "<", "<=", ">", ">=", "and", "or", "not", "neg", "in"
+]
 
 
 class Operation(_Data, frozen=True):
@@ -220,7 +222,9 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def hash(self) -> str:
         """SHA-256 of the canonical JSON, in hex. Source positions don't count."""
-        return hashlib.sha256(msgspec.json.encode(_without_sources(self), order="sorted")).hexdigest()
+        return hashlib.sha256(
+            msgspec.json.encode(_without_sources(self), order="sorted")
+        ).hexdigest()
 
     def steps(self) -> Iterator[tuple[Step, int]]:
         """Every step with the number of ``Each`` scopes around it, in the order it is written."""
@@ -268,7 +272,11 @@ def _without_sources(plan: Plan) -> Any:
 def _stripped(data: Any) -> Any:
     if isinstance(data, dict):
         is_call = data.get("is") == "Call"
-        return {key: _stripped(value) for key, value in data.items() if not (is_call and key == "source")}
+        return {
+            key: _stripped(value)
+            for key, value in data.items()
+            if not (is_call and key == "source")
+        }
     if isinstance(data, list | tuple):
         return [_stripped(value) for value in data]
     return data

@@ -1,0 +1,244 @@
+"""What a participant looks like to a saga: calling it records a step and gives a typed reference to its result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, ParamSpec, TypeVar, cast
+
+from orchestrator.definition.building import Building, caller, require
+from orchestrator.definition.durations import Duration, seconds
+from orchestrator.definition.lifting import lift, origins
+from orchestrator.definition.plan import Call, Expr, Result, RetryPolicy, Undo
+from orchestrator.definition.references import Reference, as_operand, expr_of, type_of
+from orchestrator.definition.retry import Retry
+from orchestrator.definition.signature import Parameter, bind
+from orchestrator.definition.static_types import element_type, list_of, name_of
+from orchestrator.errors import DefinitionError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionSpec:
+    """Everything a plan needs to know of a participant's action.
+
+    ``parameters`` are those that travel (no injected session), ``timeout_s`` is for one attempt, ``barrier`` says that
+    the participant has a database, so that a barrier row settles whether the action took effect.
+    """
+
+    service: str
+    name: str
+    queue: str
+    timeout_s: float
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    returns: Any = Any
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    undo: Undo | None = None
+    read_only: bool = False
+    barrier: bool = False
+
+    @property
+    def qualified(self) -> str:
+        """``service.action``."""
+        return f"{self.service}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    timeout_s: float | None = None
+    retry: RetryPolicy | None = None
+    name: str | None = None
+
+
+class Invocation(Generic[P, R]):
+    """An action with modifiers, ready to be called: what ``action.options(...)`` gives."""
+
+    __slots__ = ("_action", "_options")
+
+    def __init__(self, action: Action[P, R], options: _Options) -> None:
+        self._action = action
+        self._options = options
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Record a step; the reference to its result is typed as the result."""
+        return cast(R, self._record(args, kwargs, pivot=False))
+
+    def pivot(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Record the step after which the run only goes forward: it and all later ones are retried, never undone."""
+        return cast(R, self._record(args, kwargs, pivot=True))
+
+    def map(self, items: Iterable[T], using: Callable[[T], Any] | None = None) -> list[R]:
+        """Record a step for every item of a list known only when the saga runs, all at the same time.
+
+        ``using`` makes the arguments from an item: a tuple of them, or the only one. Without it the item is the
+        only argument. The reference is to the list of results, in the items' order.
+        """
+        building = self._building("map")
+        what = f"{self._action.spec.qualified}.map()"
+        return cast(
+            list[R], record_each(building, what, self._base_name(), items, using, self._record_item)
+        )
+
+    def options(
+        self,
+        *,
+        timeout: Duration | None = None,
+        retry: Retry | None = None,
+        name: str | None = None,
+    ) -> Invocation[P, R]:
+        """The same with other modifiers; those given before stay. See ``Action.options``."""
+        return Invocation(
+            self._action, _merged(self._options, timeout, retry, name, self._action.spec.qualified)
+        )
+
+    def _building(self, how: str) -> Building:
+        qualified = self._action.spec.qualified
+        shown = qualified if how == "call" else f"{qualified}.{how}"
+        return require(
+            f"{shown}()",
+            f"to run its function itself, as tests do, call `{self._action.spec.name}.function(...)`",
+        )
+
+    def _base_name(self) -> str:
+        return self._options.name or self._action.spec.name
+
+    def _record_item(self, args: tuple[Any, ...]) -> Reference:
+        return self._record(args, {}, pivot=False)
+
+    def _record(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, pivot: bool
+    ) -> Reference:
+        building = self._building("pivot" if pivot else "call")
+        spec, options = self._action.spec, self._options
+        expressions = express(building, spec.parameters, args, kwargs, spec.qualified)
+        name = building.name(self._base_name(), explicit=options.name is not None)
+        place = building.place()
+        building.add(
+            Call(
+                name=name,
+                service=spec.service,
+                participant=spec.name,
+                queue=spec.queue,
+                args=expressions,
+                timeout_s=spec.timeout_s if options.timeout_s is None else options.timeout_s,
+                retry=spec.retry if options.retry is None else options.retry,
+                undo=spec.undo,
+                pivot=pivot,
+                read_only=spec.read_only,
+                barrier=spec.barrier,
+                source=caller(),
+            )
+        )
+        return building.result(name, spec.returns, place)
+
+
+class Action(Generic[P, R]):
+    """A participant's action as a saga sees it. ``spec`` may be replaced until the saga's plan is compiled."""
+
+    spec: ActionSpec
+
+    def __init__(self, spec: ActionSpec) -> None:
+        self.spec = spec
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Record a step of the saga being defined; the reference to its result is typed as the result.
+
+        Raises ``DefinitionError`` outside a saga, and for arguments that don't fit.
+        """
+        return self._plain()(*args, **kwargs)
+
+    def pivot(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Record the step after which the run only goes forward: it and all later ones are retried, never undone."""
+        return self._plain().pivot(*args, **kwargs)
+
+    def map(self, items: Iterable[T], using: Callable[[T], Any] | None = None) -> list[R]:
+        """Record a step for every item of a list known only when the saga runs; see ``Invocation.map``."""
+        return self._plain().map(items, using)
+
+    def options(
+        self,
+        *,
+        timeout: Duration | None = None,
+        retry: Retry | None = None,
+        name: str | None = None,
+    ) -> Invocation[P, R]:
+        """Modifiers for one step, given before the call: ``charge.options(timeout=60)(customer, total)``.
+
+        ``timeout`` is for one attempt (seconds or a timedelta), ``retry`` replaces the action's, ``name`` the step's
+        name, which must be unique in the saga. The undo keeps its own timeout and retries.
+        """
+        return self._plain().options(timeout=timeout, retry=retry, name=name)
+
+    def _plain(self) -> Invocation[P, R]:
+        return Invocation(self, _Options())
+
+
+def express(
+    building: Building,
+    parameters: Mapping[str, Parameter],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    what: str,
+) -> dict[str, Expr]:
+    """The arguments of a call as expressions; ``DefinitionError`` names the parameter that doesn't fit."""
+    try:
+        arguments = bind(parameters, args, kwargs, what)
+    except TypeError as error:
+        raise building.error(str(error)) from None
+    expressions = {}
+    for name, value in arguments.items():
+        try:
+            expressions[name] = lift(
+                value, parameters[name].type, f"{what}: parameter {name!r}", building.use
+            )
+        except DefinitionError as error:
+            if str(error).startswith("saga "):
+                raise
+            raise building.error(str(error)) from error.__cause__
+    return expressions
+
+
+def record_each(
+    building: Building,
+    what: str,
+    base: str,
+    items: Any,
+    using: Callable[[Any], Any] | None,
+    record: Callable[[tuple[Any, ...]], Reference],
+) -> Reference:
+    """Record a fan-out over ``items``: what ``record`` does with the arguments made from one item."""
+    _, type_ = as_operand(items)
+    element = element_type(type_)
+    if element is None:
+        raise building.error(f"{what} needs a list, not {name_of(type_)}")
+    try:
+        expr = lift(items, list_of(element), f"{what}: items", building.use)
+    except DefinitionError as error:
+        raise building.error(str(error)) from error
+    name = building.name(f"{base}.items")
+    place = building.place()
+    with building.each(name, expr, element, origins(items)) as item:
+        made: Any = item if using is None else using(item)
+        inner = record(made if isinstance(made, tuple) else (made,))
+    return building.result(_step_of(inner), list_of(type_of(inner)), place)
+
+
+def _step_of(reference: Reference) -> str:
+    expr = expr_of(reference)
+    assert isinstance(expr, Result), expr
+    return expr.step
+
+
+def _merged(
+    before: _Options, timeout: Duration | None, retry: Retry | None, name: str | None, what: str
+) -> _Options:
+    return _Options(
+        timeout_s=before.timeout_s
+        if timeout is None
+        else seconds(timeout, f"{what}.options(timeout=)"),
+        retry=before.retry if retry is None else retry.policy(),
+        name=before.name if name is None else name,
+    )

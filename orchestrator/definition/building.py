@@ -1,0 +1,211 @@
+"""The saga being defined: calls made inside it are recorded here, block by block, until the plan is done.
+
+One contextvar holds the current one; there is no other state outside the objects themselves.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, Literal
+
+from orchestrator.definition.plan import Each, Expr, Item, Node, Parallel, Result, Sequence, When
+from orchestrator.definition.references import Place, Reference, expr_of, owner_of, places_of
+from orchestrator.errors import DefinitionError
+
+Shape = Literal["sequence", "parallel", "then", "otherwise", "each"]
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_OWN_MODULES = ("orchestrator.definition.", "orchestrator.participant.", "contextlib")
+
+
+class Block:
+    """An open block: where the nodes being recorded go. ``at`` is its own position in the block around it."""
+
+    __slots__ = ("at", "nodes", "shape", "source")
+
+    def __init__(self, shape: Shape, at: int, source: str) -> None:
+        self.shape = shape
+        self.at = at
+        self.source = source
+        self.nodes: list[Node] = []
+
+    def node(self) -> Node:
+        """The block as one node of the plan."""
+        if self.shape == "parallel":
+            return Parallel(tuple(self.nodes))
+        return self.nodes[0] if len(self.nodes) == 1 else Sequence(tuple(self.nodes))
+
+
+class Building:
+    """A saga while its function runs."""
+
+    def __init__(self, saga: str) -> None:
+        self.saga = saga
+        self.sources: dict[str, str] = {}
+        """File and line of every named node."""
+        self.signals: dict[str, Any] = {}
+        """The type that each awaited signal carries."""
+        self.inlining: list[object] = []
+        """The sagas whose functions are running, outermost first."""
+        self._prefix: tuple[str, ...] = ()
+        self._blocks = [Block("sequence", 0, "")]
+
+    # -- recording
+
+    def add(self, node: Node) -> None:
+        """Record a node in the open block."""
+        self._blocks[-1].nodes.append(node)
+
+    def name(self, base: str, *, explicit: bool = False) -> str:
+        """A name for a node that no other has. An explicit one is taken as it is, or refused."""
+        if not _NAME.fullmatch(base.replace(".", "_")):
+            raise self.error(f"{base!r} is no name for a step: letters, digits, _ and - only")
+        wanted = ".".join((*self._prefix, base))
+        name, count = wanted, 1
+        while name in self.sources:
+            if explicit:
+                raise self.error(
+                    f"two steps are named {name!r} (the other at {self.sources[name]}); rename one"
+                )
+            count += 1
+            name = f"{wanted}_{count}"
+        self.sources[name] = caller()
+        return name
+
+    def place(self) -> Place:
+        """Where the next node goes."""
+        inner = [block.at for block in self._blocks[1:]]
+        return tuple(zip(self._blocks, [*inner, len(self._blocks[-1].nodes)], strict=True))
+
+    @property
+    def depth(self) -> int:
+        """How many ``Each`` scopes are open."""
+        return sum(block.shape == "each" for block in self._blocks)
+
+    def result(self, step: str, type_: Any, place: Place) -> Reference:
+        """The reference to what a node at ``place`` gave, for readers in the present scope."""
+        return Reference(Result(step, self.depth), type_, self, (place,))
+
+    # -- blocks
+
+    @contextmanager
+    def block(self, shape: Shape, *, at: int | None = None) -> Generator[Block]:
+        """Record into a block of its own until the end; the caller then adds its node."""
+        outer = self._blocks[-1]
+        block = Block(shape, len(outer.nodes) if at is None else at, caller())
+        self._blocks.append(block)
+        try:
+            yield block
+        finally:
+            self._blocks.pop()
+
+    @contextmanager
+    def within(self, name: str) -> Generator[None]:
+        """Give the names in here a prefix."""
+        self._prefix = (*self._prefix, name)
+        try:
+            yield
+        finally:
+            self._prefix = self._prefix[:-1]
+
+    @contextmanager
+    def each(
+        self, name: str, items: Expr, type_: Any, depends_on: tuple[Place, ...]
+    ) -> Generator[Reference]:
+        """Record the body of a fan-out; gives the reference to the item."""
+        depth = self.depth
+        with self.block("each") as block:
+            yield Reference(Item(depth), type_, self, (*depends_on, self.place()))
+        self.add(Each(name, items, block.node()))
+
+    def last_when(self) -> When | None:
+        """The ``when`` block just closed, with nothing after it."""
+        nodes = self._blocks[-1].nodes
+        last = nodes[-1] if nodes else None
+        return last if isinstance(last, When) and last.otherwise is None else None
+
+    def replace_last(self, node: Node) -> None:
+        """Put a node in the place of the last one."""
+        self._blocks[-1].nodes[-1] = node
+
+    def body(self) -> Sequence:
+        """Everything recorded."""
+        return Sequence(tuple(self._blocks[0].nodes))
+
+    # -- reading
+
+    def use(self, reference: Reference) -> Expr:
+        """The expression of a reference that is read here. Raises ``DefinitionError`` where it can't be."""
+        if owner_of(reference) is not self:
+            raise self.error(
+                f"{reference!r} belongs to another saga; pass the value in as a parameter"
+            )
+        here = self.place()
+        for place in places_of(reference):
+            self._check_readable(reference, place, here)
+        return expr_of(reference)
+
+    def _check_readable(self, reference: Reference, place: Place, here: Place) -> None:
+        for position, (block, index) in enumerate(place):
+            if position >= len(here) or here[position][0] is not block:
+                if any(inner.shape == "each" for inner, _ in place[position:]):
+                    raise self.error(
+                        f"{reference!r} exists once for every item, inside .map() only; use the list that .map() gives"
+                    )
+                return
+            if block.shape == "parallel" and here[position][1] != index:
+                raise self.error(
+                    f"{reference!r} comes from another branch of the same parallel() block, which runs at the same "
+                    "time; put both in `with sequence():`, or read it after the block"
+                )
+
+    def error(self, text: str) -> DefinitionError:
+        """An error that says which saga and where."""
+        return DefinitionError(f"saga {self.saga!r}, {caller()}: {text}")
+
+
+_current: ContextVar[Building | None] = ContextVar("saga_being_built", default=None)
+
+
+def current() -> Building | None:
+    """The saga being defined, if one is."""
+    return _current.get()
+
+
+def require(what: str, instead: str) -> Building:
+    """The saga being defined; without one, ``DefinitionError`` that says what to do instead."""
+    building = _current.get()
+    if building is None:
+        raise DefinitionError(
+            f"{what} records a step and works only inside a @saga function; {instead}"
+        )
+    return building
+
+
+@contextmanager
+def building(started: Building) -> Generator[Building]:
+    """Make this the saga being defined."""
+    token = _current.set(started)
+    try:
+        yield started
+    finally:
+        _current.reset(token)
+
+
+def caller() -> str:
+    """File and line, outside this package, that made the present call."""
+    frame = sys._getframe(1)  # noqa: SLF001 - inspect.stack() reads source files, and is slow
+    while frame.f_back is not None and f"{frame.f_globals.get('__name__', '')}.".startswith(
+        _OWN_MODULES
+    ):
+        frame = frame.f_back
+    return f"{_shortened(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+
+def _shortened(file: str) -> str:
+    return file.removeprefix(f"{Path.cwd()}/")

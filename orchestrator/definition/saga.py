@@ -1,0 +1,280 @@
+"""Sagas: a function that calls participants, compiled once to a plan."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, ParamSpec, TypeVar, cast
+
+from orchestrator.definition.action import Action, express, record_each
+from orchestrator.definition.building import Building, building, require
+from orchestrator.definition.durations import Duration, seconds
+from orchestrator.definition.ended import Ended
+from orchestrator.definition.lifting import lift, origins
+from orchestrator.definition.plan import CALLBACKS, Call, Const, Expr, Let, Param, Plan, decode_plan
+from orchestrator.definition.references import Reference
+from orchestrator.definition.registry import SAGAS, Registry
+from orchestrator.definition.rules import checked
+from orchestrator.definition.signature import bind, read_signature
+from orchestrator.definition.static_types import alternatives, name_of
+from orchestrator.definition.values import decode, encode
+from orchestrator.errors import DefinitionError, InvalidInputError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+A = TypeVar("A", bound=Action[..., Any])
+
+
+def saga(
+    *,
+    version: int = 1,
+    timeout: Duration | None = None,
+    name: str | None = None,
+    registry: Registry = SAGAS,
+) -> Callable[[Callable[P, R]], Saga[P, R]]:
+    """Make a saga of a function whose body calls participants.
+
+    ``version`` must grow when the plan changes while runs of the old one exist; ``timeout`` (seconds or a timedelta)
+    is for a whole run up to its pivot; ``name`` replaces the function's name. Raises ``DefinitionError``.
+    """
+    if version < 1:
+        raise DefinitionError(f"@saga(version=): 1 or more, not {version!r}")
+    timeout_s = None if timeout is None else seconds(timeout, "@saga(timeout=)")
+    names = sys._getframe(1).f_locals  # noqa: SLF001 - classes defined beside the saga in a function
+
+    def decorate(function: Callable[P, R]) -> Saga[P, R]:
+        made = Saga(function, version, timeout_s, name or function.__name__, names)
+        registry.add(made)
+        return made
+
+    return decorate
+
+
+class Saga(Generic[P, R]):
+    """A saga: launched by a client, or called inside another saga, where its steps become the other's."""
+
+    def __init__(
+        self,
+        function: Callable[P, R],
+        version: int,
+        timeout_s: float | None,
+        name: str,
+        names: dict[str, Any],
+    ) -> None:
+        if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+            raise DefinitionError(
+                f"saga {name!r} must be a plain function: it records steps and awaits nothing"
+            )
+        self.function = function
+        self.name = name
+        self.version = version
+        self.timeout_s = timeout_s
+        self.parameters, self.result_type = read_signature(function, f"saga {name!r}", names=names)
+        self._callbacks: dict[str, list[Action[..., Any]]] = {}
+        self._plan: Plan | None = None
+        self._signals: dict[str, Any] = {}
+        self._lock = threading.RLock()
+        self.__doc__ = function.__doc__
+        self.__module__ = function.__module__
+
+    def __repr__(self) -> str:
+        return f"<saga {self.name} version {self.version}>"
+
+    @property
+    def plan(self) -> Plan:
+        """The saga as data; compiled when first asked for. Raises ``DefinitionError``."""
+        if self._plan is None:
+            with self._lock:
+                if self._plan is None:
+                    self._plan = self._compiled()
+        return self._plan
+
+    @property
+    def signals(self) -> dict[str, Any]:
+        """The signals its steps wait for, with the type of data each carries."""
+        _ = self.plan
+        return dict(self._signals)
+
+    # -- launching
+
+    def encode_input(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
+        """Launch arguments as the run's input: every parameter, defaults filled in. Raises ``InvalidInputError``."""
+        try:
+            given = bind(self.parameters, args, kwargs, self.name)
+        except TypeError as error:
+            raise InvalidInputError(str(error)) from None
+        encoded = {}
+        for name, parameter in self.parameters.items():
+            data = encode(given.get(name, parameter.default), name)
+            encoded[name] = encode(decode(data, parameter.type, name), name)
+        return encoded
+
+    def decode_result(self, data: Any) -> R:
+        """A run's result from its JSON. Raises ``InvalidInputError``."""
+        return cast(R, decode(data, self.result_type, f"the result of {self.name}"))
+
+    # -- callbacks
+
+    def on_completed(self, action: A) -> A:
+        """Have this participant told when a run has completed; it takes one parameter, an ``Ended``."""
+        return self._call_back("on_completed", action)
+
+    def on_compensated(self, action: A) -> A:
+        """Have this participant told when a run was compensated; it takes one parameter, an ``Ended``."""
+        return self._call_back("on_compensated", action)
+
+    def on_stuck(self, action: A) -> A:
+        """Have this participant told when a run gets stuck; it takes one parameter, an ``Ended``."""
+        return self._call_back("on_stuck", action)
+
+    # -- inside another saga
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Make this saga's steps part of the one being defined; its compensation is that of its steps."""
+        outer = self._require("call")
+        base = outer.name(self.name)
+        place = outer.place()
+        with outer.block("sequence") as block:
+            value: Any = self._inlined(outer, base, args, kwargs)
+            expr = self._result(outer, value)
+            if not block.nodes:
+                raise outer.error(f"saga {self.name!r} has no step")
+            if value is not None and not isinstance(value, Reference):
+                outer.add(Let(base, expr))
+                value = outer.result(base, self.result_type, place)
+        outer.add(block.node())
+        return cast(R, value)
+
+    def map(self, items: Iterable[T], using: Callable[[T], Any] | None = None) -> list[R]:
+        """Run this saga's steps for every item of a list, all at the same time; see ``Action.map``."""
+        outer = self._require("map")
+
+        def record(args: tuple[Any, ...]) -> Reference:
+            base = outer.name(self.name)
+            place = outer.place()
+            value = self._inlined(outer, base, args, {})
+            outer.add(Let(base, self._result(outer, value)))
+            return outer.result(base, self.result_type, place)
+
+        return cast(
+            list[R], record_each(outer, f"{self.name}.map()", self.name, items, using, record)
+        )
+
+    # -- how it is done
+
+    def _require(self, how: str) -> Building:
+        shown = self.name if how == "call" else f"{self.name}.{how}"
+        return require(f"{shown}()", f"to run the saga, use client.launch({self.name}, ...)")
+
+    def _inlined(
+        self, outer: Building, base: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if self in outer.inlining:
+            raise outer.error(
+                f"saga {self.name!r} calls itself; a plan is finite, so use .map() or launch another run"
+            )
+        expressions = express(outer, self.parameters, args, kwargs, self.name)
+        given = bind(self.parameters, args, kwargs, self.name)
+        with outer.within(base):
+            return self._run(outer, {n: (e, origins(given[n])) for n, e in expressions.items()})
+
+    def _run(self, at: Building, given: dict[str, tuple[Expr, tuple[Any, ...]]]) -> Any:
+        arguments: dict[str, Any] = {}
+        for name, parameter in self.parameters.items():
+            expr, places = (
+                given[name] if name in given else (Const(encode(parameter.default, name)), ())
+            )
+            arguments[name] = Reference(expr, parameter.type, at, places)
+        at.inlining.append(self)
+        try:
+            return cast(Callable[..., Any], self.function)(**arguments)
+        except DefinitionError:
+            raise
+        except Exception as error:
+            error.add_note(
+                f"while defining saga {self.name!r}: its function runs once, with references instead of values"
+            )
+            raise
+        finally:
+            at.inlining.pop()
+
+    def _result(self, at: Building, value: Any) -> Expr:
+        try:
+            return lift(value, self.result_type, f"the result of {self.name}", at.use)
+        except DefinitionError as error:
+            if str(error).startswith("saga "):
+                raise
+            raise at.error(str(error)) from error.__cause__
+
+    def _compiled(self) -> Plan:
+        at = Building(self.name)
+        with building(at):
+            value = self._run(at, {name: (Param(name), ()) for name in self.parameters})
+            result = self._result(at, value)
+            body = checked(self.name, at.body())
+        self._signals = at.signals
+        plan = Plan(
+            saga=self.name,
+            version=self.version,
+            parameters={
+                name: name_of(parameter.type) for name, parameter in self.parameters.items()
+            },
+            body=body,
+            result=result,
+            timeout_s=self.timeout_s,
+            callbacks={
+                event: tuple(_callback(action, event) for action in self._callbacks[event])
+                for event in CALLBACKS
+                if event in self._callbacks
+            },
+            optional=tuple(
+                name for name, parameter in self.parameters.items() if not parameter.required
+            ),
+        )
+        return decode_plan(
+            plan.encoded()
+        )  # as it will be read back: an int timeout is a float there
+
+    def _call_back(self, event: str, action: A) -> A:
+        given: Any = action
+        if not isinstance(given, Action):
+            raise DefinitionError(
+                f"@{self.name}.{event} takes a participant, not {given!r}; decorate it as one first"
+            )
+        if self._plan is not None:
+            raise DefinitionError(
+                f"@{self.name}.{event}: the plan of {self.name!r} is in use already; "
+                "register callbacks in the module that defines the saga"
+            )
+        _callback_parameter(action, f"@{self.name}.{event}")
+        self._callbacks.setdefault(event, []).append(action)
+        return action
+
+
+def _callback_parameter(action: Action[..., Any], what: str) -> str:
+    spec = action.spec
+    needed = [name for name, parameter in spec.parameters.items() if parameter.required]
+    name = needed[0] if needed else next(iter(spec.parameters), "")
+    fits = name and any(t in {Ended, Any} for t in alternatives(spec.parameters[name].type))
+    if len(needed) > 1 or not fits:
+        raise DefinitionError(f"{what}: {spec.qualified} must take one parameter, an `Ended`")
+    return name
+
+
+def _callback(action: Action[..., Any], event: str) -> Call:
+    """The kernel fills the one argument when the run ends."""
+    spec = action.spec
+    return Call(
+        name=event,
+        service=spec.service,
+        participant=spec.name,
+        queue=spec.queue,
+        args={_callback_parameter(action, event): Const(None)},
+        timeout_s=spec.timeout_s,
+        retry=spec.retry,
+        read_only=spec.read_only,
+        barrier=spec.barrier,
+    )
