@@ -175,7 +175,8 @@ class Client:
         if len(names) != len(inputs):
             raise ValueError(f"{len(inputs)} runs but {len(names)} keys")
         requests = [
-            self._request(defined, given, key, tags) for given, key in zip(inputs, names, strict=True)
+            self._request(defined, given, key, tags)
+            for given, key in zip(inputs, names, strict=True)
         ]
         return self._launch(requests, session, defined)
 
@@ -271,7 +272,8 @@ class Client:
         """
         edited = None if args is None else encode(dict(args))
         self._operate(
-            run_id, msg.Retry(at=self._clock(), actor=self._actor, step=step, args=edited, reason=reason)
+            run_id,
+            msg.Retry(at=self._clock(), actor=self._actor, step=step, args=edited, reason=reason),
         )
 
     def skip(self, run_id: str, step: str, result: Any = None, *, reason: str = "") -> None:

@@ -97,7 +97,9 @@ def worker_app(settings: Settings) -> Celery:
     """A Celery app that carries out the participants of the settings' modules."""
     services = definitions(settings.apps).services
     if not services:
-        raise SettingsError("no service in apps: name the modules that define participants, as SAGA_APPS=mypackage")
+        raise SettingsError(
+            "no service in apps: name the modules that define participants, as SAGA_APPS=mypackage"
+        )
     app = celery_app(settings)
     install(
         app,
@@ -111,7 +113,9 @@ def worker_app(settings: Settings) -> Celery:
 
 def queues(services: Sequence[Service]) -> list[str]:
     """Every queue that participants of these services listen to."""
-    return sorted({action.spec.queue for service in services for action in service.participants.values()})
+    return sorted(
+        {action.spec.queue for service in services for action in service.participants.values()}
+    )
 
 
 class Embedded(NamedTuple):
@@ -124,7 +128,11 @@ class Embedded(NamedTuple):
 
 @contextmanager
 def embedded(
-    definitions: Definitions, settings: Settings, *, threads: int = 4, journal: Journal | None = None
+    definitions: Definitions,
+    settings: Settings,
+    *,
+    threads: int = 4,
+    journal: Journal | None = None,
 ) -> Iterator[Embedded]:
     """Run sagas in this process: a thread for the coordinator, ``threads`` for participants, no broker.
 
@@ -133,7 +141,9 @@ def embedded(
     own = journal is None
     store = journal or make_journal(settings)
     local = LocalTransport(
-        ParticipantExecutor(Registry.of(definitions.services), limit_bytes=settings.payload_limit_bytes),
+        ParticipantExecutor(
+            Registry.of(definitions.services), limit_bytes=settings.payload_limit_bytes
+        ),
         threads=threads,
     )
     driver = Coordinator(store, local, coordinator_options(settings), time.time)
@@ -183,7 +193,9 @@ def _modules(apps: Sequence[str]) -> Iterator[ModuleType]:
         except ModuleNotFoundError as error:
             if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
                 raise
-            raise SettingsError(f"no module named {name!r}: is it in the working folder or installed?") from error
+            raise SettingsError(
+                f"no module named {name!r}: is it in the working folder or installed?"
+            ) from error
         yield module
         for found in pkgutil.iter_modules(getattr(module, "__path__", [])):
             if not found.name.startswith("_"):

@@ -236,7 +236,7 @@ class Coordinator:
     def _append(self, decisions: Decisions) -> int | None:
         """The number of events written; None if nothing of this turn may be acted on."""
         now = self._clock()
-        drafts = [draft for draft in decisions.drafts.values() if draft.events or draft.consumed]
+        drafts = [draft for draft in decisions.drafts.values() if draft.changed or draft.consumed]
         if not drafts:
             return 0
         writes = [draft.write(now) for draft in drafts]

@@ -21,6 +21,7 @@ from orchestrator.transport.port import Bundle
 _SMOOTHING = 0.2
 _WORKER_SEEN_S = 30.0
 _UNKNOWN_S = 1.0
+_ROUNDING = 1.001
 
 
 class BundleOptions(msgspec.Struct, frozen=True):
@@ -117,7 +118,7 @@ class Outbox:
         work_s = 0.0
         while waiting and len(taken) < most:
             work_s += self._duration_s.get(waiting[0].command.participant, _UNKNOWN_S)
-            if taken and work_s > self._options.work_s:
+            if taken and work_s > self._options.work_s * _ROUNDING:
                 break
             taken.append(waiting.popleft())
         return taken
