@@ -5,7 +5,7 @@ The primary key ``(shard, offset)`` decides who can write; leases only decide wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -115,6 +115,10 @@ class LaunchRequest(msgspec.Struct, frozen=True):
     plan: Plan
 
 
+Summarize = Callable[[Plan, list[Recorded]], RunSummary]
+"""Makes a run's read-model row from its plan and its events."""
+
+
 class WriterJournal(Protocol):
     """What a coordinator needs. Errors: ``FencedError``, ``OutcomeUnknownError``, ``JournalUnavailableError``."""
 
@@ -200,6 +204,11 @@ class ReaderJournal(Protocol):
         """The shard's log from ``after`` on (exclusive), without holes."""
         ...
 
+    def end(self, shard: int) -> int:
+        """The offset of the shard's last record, 0 for none: compared with a tenure's ``next_offset`` it tells
+        what a commit without an answer did."""
+        ...
+
     def plans(self) -> list[Plan]:
         """Every stored plan."""
         ...
@@ -216,7 +225,7 @@ class ReaderJournal(Protocol):
         """Walk every shard's hash chain and offsets; yields one line per thing that is wrong."""
         ...
 
-    def rebuild(self) -> int:
+    def rebuild(self, summarize: Summarize) -> int:
         """Make the read model anew from the log; returns the number of runs."""
         ...
 

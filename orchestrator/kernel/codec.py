@@ -66,7 +66,9 @@ def encode_message(message: Message) -> bytes:
     try:
         return _encoder.encode(message)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise EncodingError(f"{type(message).__name__} can't be written as JSON: {error}") from error
+        raise EncodingError(
+            f"{type(message).__name__} can't be written as JSON: {error}"
+        ) from error
 
 
 def decode_message(data: bytes | str) -> Message:

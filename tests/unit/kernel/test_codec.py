@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from orchestrator.errors import EncodingError, IllegalEventError
@@ -29,10 +28,9 @@ GOLDEN = [
 @pytest.mark.parametrize("golden", GOLDEN, ids=lambda golden: f"{golden['type']}-{golden['version']}")
 def test_a_golden_event_still_decodes(golden: dict[str, Any]) -> None:
     event = decode_event(golden["type"], golden["version"], json.dumps(golden["data"]).encode())
-    known = {name: value for name, value in golden["data"].items() if name != "type"}
-    read = msgspec.to_builtins(event)
+    read = json.loads(encode_event(event))
     assert type(event).__name__ == golden["type"]
-    assert {name: read[name] for name in known} == known
+    assert {name: read[name] for name in golden["data"]} == golden["data"]
 
 
 def test_every_event_type_has_a_golden_event_of_every_version() -> None:

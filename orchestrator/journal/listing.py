@@ -1,0 +1,138 @@
+"""Finding and listing runs in the read model."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, tuple_
+
+from orchestrator.errors import AmbiguousRunError, InvalidInputError, RunNotFoundError
+from orchestrator.journal.port import Page, RunFilter
+from orchestrator.journal.run_rows import COLUMNS, summary_of
+from orchestrator.journal.schema import LAUNCH_KEY, RUN
+from orchestrator.kernel.summary import RunSummary
+
+_RUNS = select(*(RUN.c[name] for name in COLUMNS))
+_LAST = chr(0x10FFFF)
+_NAMED = 5
+"""How many runs an ambiguity error names."""
+
+
+def find(connection: Connection, id_or_prefix: str) -> RunSummary:
+    """One run by its id, a prefix of it, its key, or ``saga:key``."""
+    if "\0" in id_or_prefix:
+        raise RunNotFoundError(f"no run has the id or key {id_or_prefix!r}")
+    run_id = RUN.c.run_id
+    fits = and_(run_id >= id_or_prefix, run_id < id_or_prefix + _LAST)
+    rows = connection.execute(_RUNS.where(fits).order_by(run_id).limit(_NAMED + 1)).all()
+    if not id_or_prefix or not rows:
+        rows = connection.execute(_RUNS.where(run_id.in_(_with_key(id_or_prefix)))).all()
+    if not rows:
+        raise RunNotFoundError(f"no run has the id, id prefix or key {id_or_prefix!r}")
+    if len(rows) == 1 or rows[0].run_id == id_or_prefix:
+        return summary_of(rows[0])
+    raise ambiguous(id_or_prefix, [f"{row.run_id} ({row.saga})" for row in rows])
+
+
+def page(connection: Connection, where: RunFilter, cursor: str | None, limit: int) -> Page:
+    """Runs, newest first, after the cursor."""
+    query = _RUNS.where(*_conditions(connection, where))
+    query = query.order_by(RUN.c.launched_at.desc(), RUN.c.run_id.desc()).limit(limit + 1)
+    if cursor is not None:
+        query = query.where(tuple_(RUN.c.launched_at, RUN.c.run_id) < read_cursor(cursor))
+    rows = connection.execute(query).all()
+    runs = tuple(summary_of(row) for row in rows[:limit])
+    return Page(runs, write_cursor(runs[-1]) if len(rows) > limit and runs else None)
+
+
+def counts(connection: Connection) -> dict[str, dict[str, int]]:
+    """Saga to status to number of runs."""
+    query = select(RUN.c.saga, RUN.c.status, func.count()).group_by(RUN.c.saga, RUN.c.status)
+    found: dict[str, dict[str, int]] = {}
+    for saga, status, number in connection.execute(query.order_by(RUN.c.saga, RUN.c.status)):
+        found.setdefault(saga, {})[status] = number
+    return found
+
+
+def open_runs(connection: Connection, shard: int) -> list[str]:
+    """Runs that are in the log and not at rest, oldest first."""
+    query = select(RUN.c.run_id).where(RUN.c.open, RUN.c.shard == shard, RUN.c.status != "accepted")
+    return list(connection.scalars(query.order_by(RUN.c.launched_at, RUN.c.run_id)))
+
+
+def write_cursor(run: RunSummary) -> str:
+    """Where the next page starts."""
+    return base64.urlsafe_b64encode(msgspec.json.encode((run.launched_at, run.run_id))).decode()
+
+
+def read_cursor(cursor: str) -> tuple[float, str]:
+    """The place a cursor names. Raises ``InvalidInputError``."""
+    try:
+        return msgspec.json.decode(base64.urlsafe_b64decode(cursor), type=tuple[float, str])
+    except (binascii.Error, ValueError) as error:
+        raise InvalidInputError(f"{cursor!r} isn't a cursor of a page of runs") from error
+
+
+def ambiguous(wanted: str, candidates: list[str]) -> AmbiguousRunError:
+    """The error for an id or key that fits several runs."""
+    more = " and more" if len(candidates) > _NAMED else ""
+    return AmbiguousRunError(
+        f"{wanted!r} fits several runs: {', '.join(candidates[:_NAMED])}{more}"
+    )
+
+
+def _with_key(key: str) -> Select[tuple[str]]:
+    keys = LAUNCH_KEY.c
+    fits: ColumnElement[bool] = keys.key == key
+    saga, colon, rest = key.partition(":")
+    if colon:
+        fits = or_(fits, and_(keys.saga == saga, keys.key == rest))
+    return select(keys.run_id).where(fits)
+
+
+def _conditions(connection: Connection, where: RunFilter) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if where.status:
+        found.append(RUN.c.status.in_(where.status))
+    if where.saga is not None:
+        found.append(RUN.c.saga == where.saga)
+    if where.key is not None:
+        keyed = select(LAUNCH_KEY.c.run_id).where(LAUNCH_KEY.c.key == where.key)
+        found.append(RUN.c.run_id.in_(keyed))
+    if where.launched_after is not None:
+        found.append(RUN.c.launched_at >= where.launched_after)
+    if where.launched_before is not None:
+        found.append(RUN.c.launched_at < where.launched_before)
+    if where.stuck:
+        found.append(or_(RUN.c.status == "stuck", RUN.c.parked != "[]"))
+    if where.ids:
+        found.append(RUN.c.run_id.in_(where.ids))
+    if where.text is not None:
+        columns = (RUN.c.run_id, RUN.c.key, RUN.c.saga, RUN.c.reason)
+        found.append(or_(*(column.icontains(where.text, autoescape=True) for column in columns)))
+    return [*found, *_inside_json(connection, where)]
+
+
+def _inside_json(connection: Connection, where: RunFilter) -> list[ColumnElement[bool]]:
+    """Conditions on JSON columns: they hold compact JSON, where a quoted name can't occur by accident."""
+    inside = func.strpos if connection.dialect.name == "postgresql" else func.instr
+    found = [
+        inside(RUN.c.tags, f"{_json(name)}:{_json(value)}") > 0
+        for name, value in where.tags.items()
+    ]
+    if where.step is not None:
+        step = _json(where.step)
+        instance = f"{step[:-1]}["
+        at = [
+            inside(column, part) > 0
+            for column in (RUN.c.steps, RUN.c.parked)
+            for part in (step, instance)
+        ]
+        found.append(or_(*at))
+    return found
+
+
+def _json(value: str) -> str:
+    return msgspec.json.encode(value).decode()

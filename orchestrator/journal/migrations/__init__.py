@@ -1,0 +1,1 @@
+"""The journal's schema migrations, run by ``orchestrator.journal.upgrade``."""

@@ -1,0 +1,171 @@
+"""The writer's hot path on PostgreSQL: one statement, which is one transaction and one round trip.
+
+Every column travels as one text parameter, so the cost per event in this process is the JSON and the hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from orchestrator.errors import FencedError
+from orchestrator.journal.array_text import (
+    booleans,
+    lines,
+    numbers,
+    optional_numbers,
+    optional_texts,
+    texts,
+)
+from orchestrator.journal.database import Database
+from orchestrator.journal.port import ShardWrite, Tenure
+from orchestrator.journal.records import Row, rows_of
+from orchestrator.journal.run_rows import CHANGING, COLUMNS, RunRow, run_row
+
+_RUN_SOURCE = """
+    SELECT * FROM unnest(
+        %s::text[], %s::int[], %s::text[], %s::int[], %s::text[], %s::text[], %s::bool[],
+        %s::float8[], %s::float8[], %s::text[], string_to_array(%s, chr(10)), %s::float8[],
+        string_to_array(%s, chr(10)), %s::text[],
+        string_to_array(%s, chr(10)), string_to_array(%s, chr(10))
+    )"""
+
+UPSERT_RUNS = f"""
+    INSERT INTO saga_run AS r ({", ".join(COLUMNS)}) {_RUN_SOURCE} {{where}}
+    ON CONFLICT (run_id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in CHANGING)}
+"""  # noqa: S608 - made of constants
+
+# The tenure check (`held`) locks the shard's row, so that a turn without events is fenced as well; with events the
+# primary key fences it in any case. Nothing is written unless every tenure holds.
+APPEND = f"""
+WITH held AS MATERIALIZED (
+    SELECT s.shard FROM saga_shard s
+    JOIN unnest(%s::int[], %s::int[]) AS t(shard, epoch) ON t.shard = s.shard AND t.epoch = s.epoch
+    ORDER BY s.shard FOR UPDATE OF s
+), allowed AS MATERIALIZED (
+    SELECT count(*) = %s AS ok FROM held
+), logged AS (
+    INSERT INTO saga_event
+        (shard, "offset", run_id, type, schema_version, at, actor, data, hash)
+    SELECT * FROM unnest(
+        %s::int[], %s::bigint[], %s::text[], %s::text[], %s::int[], %s::float8[], %s::text[],
+        string_to_array(%s, chr(10)), %s::text[]
+    ) WHERE (SELECT ok FROM allowed)
+), shown AS (
+    {UPSERT_RUNS.format(where="WHERE (SELECT ok FROM allowed)")}
+), consumed AS (
+    DELETE FROM saga_inbox WHERE id = ANY(%s::bigint[]) AND (SELECT ok FROM allowed)
+), moved AS (
+    UPDATE saga_shard s SET cursor_offset = t.cursor_offset, cursor_at = t.cursor_at
+    FROM unnest(%s::int[], %s::bigint[], %s::float8[]) AS t(shard, cursor_offset, cursor_at)
+    WHERE t.shard = s.shard AND (SELECT ok FROM allowed)
+)
+SELECT shard FROM held
+"""  # noqa: S608 - made of constants
+
+TAKEN = """
+SELECT e.shard FROM saga_event e
+JOIN unnest(%s::int[], %s::bigint[]) AS t(shard, "offset") ON t.shard = e.shard AND t."offset" = e."offset"
+ORDER BY e.shard LIMIT 1
+"""
+
+
+def append(database: Database, writes: Sequence[ShardWrite]) -> list[Tenure]:
+    """Write one turn. Errors as in the port."""
+    parameters, after = _parameters(writes)
+    tenures = [write.tenure for write in writes]
+    try:
+        held = database.write_single(
+            lambda connection: connection.exec_driver_sql(APPEND, parameters).scalars().all()
+        )
+    except IntegrityError as error:
+        raise FencedError(_taken(database, tenures, error)) from error
+    if len(held) != len(writes):
+        raise FencedError(min({tenure.shard for tenure in tenures} - set(held)))
+    return after
+
+
+def run_columns(rows: Sequence[RunRow]) -> list[str]:
+    """The parameters of ``UPSERT_RUNS``."""
+    if not rows:
+        return [*["{}"] * 10, "", "{}", "", "{}", "", ""]
+    columns = list(zip(*rows, strict=True))
+    return [
+        texts(columns[0]),
+        numbers(columns[1]),
+        texts(columns[2]),
+        numbers(columns[3]),
+        texts(columns[4]),
+        texts(columns[5]),
+        booleans(columns[6]),
+        numbers(columns[7]),
+        numbers(columns[8]),
+        optional_texts(columns[9]),
+        lines(columns[10]),
+        optional_numbers(columns[11]),
+        lines(columns[12]),
+        texts(columns[13]),
+        lines(columns[14]),
+        lines(columns[15]),
+    ]
+
+
+def upsert_runs(connection: Connection, rows: Sequence[RunRow]) -> None:
+    """Write read-model rows within a transaction."""
+    connection.exec_driver_sql(UPSERT_RUNS.format(where=""), tuple(run_columns(rows)))
+
+
+def _parameters(writes: Sequence[ShardWrite]) -> tuple[tuple[object, ...], list[Tenure]]:
+    events: list[Row] = []
+    runs: list[RunRow] = []
+    consumed: list[int] = []
+    after: list[Tenure] = []
+    for write in writes:
+        rows, tenure = rows_of(write)
+        events += rows
+        after.append(tenure)
+        runs += map(run_row, write.runs)
+        consumed += write.consumed
+    shards = numbers(tenure.shard for tenure in after)
+    return (
+        shards,
+        numbers(tenure.epoch for tenure in after),
+        len(after),
+        *_event_columns(events),
+        *run_columns(runs),
+        numbers(consumed),
+        shards,
+        numbers(tenure.cursor_offset for tenure in after),
+        numbers(tenure.cursor_at for tenure in after),
+    ), after
+
+
+def _event_columns(rows: Sequence[Row]) -> list[str]:
+    if not rows:
+        return [*["{}"] * 7, "", "{}"]
+    columns = list(zip(*rows, strict=True))
+    return [
+        numbers(columns[0]),
+        numbers(columns[1]),
+        texts(columns[2]),
+        texts(columns[3]),
+        numbers(columns[4]),
+        numbers(columns[5]),
+        texts(columns[6]),
+        lines(columns[7]),
+        texts(columns[8]),
+    ]
+
+
+def _taken(database: Database, tenures: Sequence[Tenure], error: IntegrityError) -> int:
+    """The shard whose next offset another writer has used."""
+    places = (
+        numbers(tenure.shard for tenure in tenures),
+        numbers(tenure.next_offset for tenure in tenures),
+    )
+    shard = database.read(lambda connection: connection.exec_driver_sql(TAKEN, places).scalar())
+    if shard is None:
+        raise error
+    return int(shard)

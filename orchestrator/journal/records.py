@@ -1,0 +1,127 @@
+"""What an event becomes in the log: its place, its JSON, and its link in the shard's hash chain.
+
+Shared by every journal, so that a log copied from one to another still verifies. This is the hot path: plain
+functions over plain tuples.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import NamedTuple
+
+import msgspec
+
+from orchestrator.errors import IllegalEventError
+from orchestrator.journal.port import Recorded, ShardWrite, Tenure
+from orchestrator.kernel.codec import CURRENT_VERSION, decode_event, encode_event
+
+TENURE = "tenure"
+"""The type of a shard's own record: a change of writer."""
+
+
+class Row(NamedTuple):
+    """One row of the log, column for column."""
+
+    shard: int
+    offset: int
+    run_id: str
+    type: str
+    schema_version: int
+    at: float
+    actor: str
+    data: str
+    hash: str
+
+
+def shard_of(run_id: str, shards: int) -> int:
+    """The shard a run lives in: the same in every process and release."""
+    return zlib.crc32(run_id.encode()) % shards
+
+
+def rows_of(write: ShardWrite) -> tuple[list[Row], Tenure]:
+    """The rows a write adds to the log, and the shard's tenure once they are there. Raises ``EncodingError``."""
+    tenure = write.tenure
+    shard, offset, chain = tenure.shard, tenure.next_offset, tenure.chain
+    version = CURRENT_VERSION
+    rows: list[Row] = []
+    make = Row._make
+    for run_id, event in write.events:
+        data = encode_event(event).decode()
+        kind, at, actor = type(event).__name__, float(event.at), event.actor
+        chain = link(chain, shard, offset, run_id, kind, version, at, actor, data)
+        rows.append(make((shard, offset, run_id, kind, version, at, actor, data, chain)))
+        offset += 1
+    after = Tenure(
+        shard=shard,
+        epoch=tenure.epoch,
+        next_offset=offset,
+        chain=chain,
+        cursor_offset=write.cursor_offset,
+        cursor_at=write.cursor_at,
+    )
+    return rows, after
+
+
+def tenure_row(shard: int, epoch: int, owner: str, at: float, end: tuple[int, str]) -> Row:
+    """The record that opens a tenure, after a log that ends with this offset and hash."""
+    offset, chain = end[0] + 1, end[1]
+    data = msgspec.json.encode({"epoch": epoch, "owner": owner}).decode()
+    at = float(at)
+    chain = link(chain, shard, offset, "", TENURE, CURRENT_VERSION, at, owner, data)
+    return Row(shard, offset, "", TENURE, CURRENT_VERSION, at, owner, data, chain)
+
+
+def recorded(row: Sequence[object] | Row) -> Recorded:
+    """A row of the log as it is read. Raises ``IllegalEventError`` when it holds no event of ours."""
+    shard, offset, run_id, kind, version, at, actor, data, chain = row
+    event = None if kind == TENURE else decode_event(kind, version, data)  # type: ignore[arg-type]
+    return Recorded(shard, offset, run_id, kind, at, actor, event, chain)  # type: ignore[arg-type]
+
+
+def link(
+    previous: str,
+    shard: int,
+    offset: int,
+    run_id: str,
+    kind: str,
+    version: int,
+    at: float,
+    actor: str,
+    data: str,
+) -> str:
+    """The hash of one record, in hex: SHA-256 over the previous hash and every column.
+
+    Free text is preceded by its length, so that no two records have the same bytes.
+    """
+    return sha256(
+        f"{previous} {shard} {offset} {kind} {version} {at!r} "
+        f"{len(run_id)}:{run_id} {len(actor)}:{actor} {data}".encode()
+    ).hexdigest()
+
+
+def faults(rows: Sequence[Row], end: tuple[int, str]) -> tuple[list[str], tuple[int, str]]:
+    """What is wrong with these rows of one shard, which follow a log that ends with ``end``; and the new end."""
+    found: list[str] = []
+    offset, chain = end
+    for row in rows:
+        place = f"shard {row.shard} offset {row.offset}"
+        if row.offset != offset + 1:
+            found.append(f"{place}: follows offset {offset}, so records are missing")
+        elif link(chain, *row[:8]) != row.hash:
+            found.append(
+                f"{place}: its content or its predecessor isn't what was written ({row.type})"
+            )
+        else:
+            found.extend(_unreadable(row, place))
+        offset, chain = row.offset, row.hash
+    return found, (offset, chain)
+
+
+def _unreadable(row: Row, place: str) -> list[str]:
+    try:
+        recorded(row)
+    except IllegalEventError as error:
+        return [f"{place}: {error}"]
+    return []

@@ -1,0 +1,140 @@
+"""The journal's tables; ``migrations/`` makes the same, and a test compares the two.
+
+Names start with ``saga_`` because the tables may share a database with the caller's own. Values that only ever
+travel whole are JSON text: readable in any SQL shell, and cheaper to write than columns of their own.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+METADATA = MetaData()
+DEFAULT_SHARDS = 8
+VERSION_TABLE = "saga_journal_version"
+"""Where alembic notes which migrations have run."""
+
+_Ordered = Text().with_variant(Text(collation="C"), "postgresql")
+"""Compared byte by byte, so that prefixes are ranges and every database sorts alike."""
+_Counter = BigInteger().with_variant(Integer(), "sqlite")
+
+EVENT = Table(
+    "saga_event",
+    METADATA,
+    Column("shard", Integer, primary_key=True, autoincrement=False),
+    Column("offset", BigInteger, primary_key=True, autoincrement=False),
+    Column("run_id", _Ordered, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("schema_version", Integer, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("data", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Index("saga_event_run", "run_id", "offset"),
+)
+"""The log. The primary key decides who can write."""
+
+SHARD = Table(
+    "saga_shard",
+    METADATA,
+    Column("shard", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, nullable=False, server_default=text("0")),
+    Column("owner", Text, nullable=False, server_default=""),
+    Column("cursor_offset", BigInteger, nullable=False, server_default=text("0")),
+    Column("cursor_at", Double, nullable=False, server_default=text("0")),
+    postgresql_with={"fillfactor": 10},
+)
+"""One row per shard, made with the schema; the row's epoch is that of the latest tenure record."""
+
+LEASE = Table(
+    "saga_lease",
+    METADATA,
+    Column("shard", Integer, primary_key=True, autoincrement=False),
+    Column("owner", Text, nullable=False, server_default=""),
+    Column("expires_at", Double, nullable=False, server_default=text("0")),
+)
+"""Who should write; no owner means free. Only liveness depends on it."""
+
+COORDINATOR = Table(
+    "saga_coordinator",
+    METADATA,
+    Column("owner", _Ordered, primary_key=True),
+    Column("expires_at", Double, nullable=False),
+)
+"""Heartbeats, so that shards can be shared out among those alive."""
+
+INBOX = Table(
+    "saga_inbox",
+    METADATA,
+    Column("id", _Counter, primary_key=True, autoincrement=True),
+    Column("shard", Integer, nullable=False),
+    Column("run_id", _Ordered, nullable=False),
+    Column("message", Text, nullable=False),
+    Index("saga_inbox_shard", "shard", "id"),
+    sqlite_autoincrement=True,  # an id is never used again, also after its row is consumed
+)
+"""Messages from clients, until their shard's writer has appended what they led to."""
+
+LAUNCH_KEY = Table(
+    "saga_launch_key",
+    METADATA,
+    Column("saga", _Ordered, primary_key=True),
+    Column("key", _Ordered, primary_key=True),
+    Column("run_id", _Ordered, nullable=False),
+    Index("saga_launch_key_key", "key"),
+)
+"""The unique index that makes one run of many launches with one key."""
+
+RUN = Table(
+    "saga_run",
+    METADATA,
+    Column("run_id", _Ordered, primary_key=True),
+    Column("shard", Integer, nullable=False),
+    Column("saga", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("plan", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("open", Boolean, nullable=False),
+    Column("launched_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Column("key", Text),
+    Column("tags", Text, nullable=False),
+    Column("ended_at", Double),
+    Column("result", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("steps", Text, nullable=False),
+    Column("parked", Text, nullable=False),
+    Index("saga_run_launched", "launched_at", "run_id"),
+    Index("saga_run_status", "status", "launched_at", "run_id"),
+    Index("saga_run_saga", "saga", "launched_at", "run_id"),
+    Index(
+        "saga_run_open",
+        "shard",
+        postgresql_where=text("open"),
+        sqlite_where=text("open"),
+    ),
+    postgresql_with={"fillfactor": 70},  # room to update a row where it stands
+)
+"""The read model: one ``RunSummary`` a row, made at launch, replaced by the writer, rebuilt from the log."""
+
+PLAN = Table(
+    "saga_plan",
+    METADATA,
+    Column("hash", _Ordered, primary_key=True),
+    Column("saga", _Ordered, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("data", Text, nullable=False),
+    UniqueConstraint("saga", "version", name="saga_plan_version"),
+)
+"""Plans under their content hash; one per saga and version."""
