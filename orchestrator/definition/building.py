@@ -10,7 +10,6 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.definition.plan import Each, Expr, Item, Node, Parallel, Result, Sequence, When
@@ -208,4 +207,10 @@ def caller() -> str:
 
 
 def _shortened(file: str) -> str:
-    return file.removeprefix(f"{Path.cwd()}/")
+    """Relative to where it is imported from, so that it is the same on every machine."""
+    roots = [
+        root.rstrip("/") + "/"
+        for root in sys.path
+        if root and file.startswith(root.rstrip("/") + "/")
+    ]
+    return file.removeprefix(max(roots, key=len, default=""))

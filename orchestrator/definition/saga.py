@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
@@ -76,7 +75,6 @@ class Saga(Generic[P, R]):
         self._callbacks: dict[str, list[Action[..., Any]]] = {}
         self._plan: Plan | None = None
         self._signals: dict[str, Any] = {}
-        self._lock = threading.RLock()
         self.__doc__ = function.__doc__
         self.__module__ = function.__module__
 
@@ -87,9 +85,7 @@ class Saga(Generic[P, R]):
     def plan(self) -> Plan:
         """The saga as data; compiled when first asked for. Raises ``DefinitionError``."""
         if self._plan is None:
-            with self._lock:
-                if self._plan is None:
-                    self._plan = self._compiled()
+            self._plan = self._compiled()
         return self._plan
 
     @property

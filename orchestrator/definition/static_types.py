@@ -105,20 +105,25 @@ def list_of(type_: Any) -> Any:
 
 def kind_of(type_: Any) -> Kind:
     """How an operand of this type is read from JSON; ``any`` where that isn't one way."""
-    kinds = {_kind_of(member) for member in present(type_)}
-    return kinds.pop() if len(kinds) == 1 else "any"
+    return _common(present(type_))
 
 
 def _kind_of(type_: Any) -> Kind:
     if typing.get_origin(type_) is typing.Literal:
-        kinds = {_kind_of(type(value)) for value in typing.get_args(type_)}
-        return kinds.pop() if len(kinds) == 1 else "any"
+        return _common(type(value) for value in typing.get_args(type_))
     if not isinstance(type_, type):
         return "any"
     if issubclass(type_, enum.Enum):
-        kinds = {_kind_of(type(member.value)) for member in type_}
-        return kinds.pop() if len(kinds) == 1 else "any"
-    return next((kind for base, kind in _KINDS if issubclass(type_, base)), "any")
+        return _common(type(member.value) for member in type_)
+    for base, kind in _KINDS:
+        if issubclass(type_, base):
+            return kind
+    return "any"
+
+
+def _common(members: typing.Iterable[Any]) -> Kind:
+    kinds: set[Kind] = {_kind_of(member) for member in members}
+    return kinds.pop() if len(kinds) == 1 else "any"
 
 
 def is_whole(type_: Any) -> bool:
