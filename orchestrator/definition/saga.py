@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from orchestrator.definition.action import Action, express, record_each
@@ -14,17 +15,66 @@ from orchestrator.definition.ended import Ended
 from orchestrator.definition.lifting import lift, origins
 from orchestrator.definition.plan import CALLBACKS, Call, Const, Expr, Let, Param, Plan, decode_plan
 from orchestrator.definition.references import Reference
-from orchestrator.definition.registry import SAGAS, Registry
 from orchestrator.definition.rules import checked
 from orchestrator.definition.signature import bind, read_signature
 from orchestrator.definition.static_types import alternatives, name_of
 from orchestrator.definition.values import decode, encode
-from orchestrator.errors import DefinitionError, InvalidInputError
+from orchestrator.errors import DefinitionError, InvalidInputError, UnknownSagaError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 A = TypeVar("A", bound=Action[..., Any])
+
+
+class Registry:
+    """Sagas by name; a name belongs to one function."""
+
+    def __init__(self) -> None:
+        self._sagas: dict[str, Saga[..., Any]] = {}
+
+    def add(self, saga: Saga[..., Any]) -> None:
+        """Register a saga. A module that is loaded again replaces its own sagas; any other function under a name
+        that is taken raises ``DefinitionError``."""
+        known = self._sagas.get(saga.name)
+        if known is not None and _origin(known) != _origin(saga):
+            raise DefinitionError(
+                f"two sagas are named {saga.name!r}: {_origin(known)} and {_origin(saga)}; "
+                "rename one, or give it @saga(name=...)"
+            )
+        self._sagas[saga.name] = saga
+
+    def get(self, name: str) -> Saga[..., Any]:
+        """The saga of this name. Raises ``UnknownSagaError`` that lists the known ones."""
+        try:
+            return self._sagas[name]
+        except KeyError:
+            known = ", ".join(sorted(self._sagas)) or "none; import the modules that define them"
+            raise UnknownSagaError(f"no saga is named {name!r}; known: {known}") from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._sagas
+
+    def __iter__(self) -> Iterator[Saga[..., Any]]:
+        """The sagas in the order of their names."""
+        return iter([self._sagas[name] for name in sorted(self._sagas)])
+
+    def __len__(self) -> int:
+        return len(self._sagas)
+
+    @contextmanager
+    def isolated(self) -> Generator[None]:
+        """Start empty and put everything back at the end: for tests that define sagas of their own."""
+        kept = self._sagas
+        self._sagas = {}
+        try:
+            yield
+        finally:
+            self._sagas = kept
+
+
+SAGAS = Registry()
+"""Where ``@saga`` registers unless told otherwise."""
 
 
 def saga(
@@ -274,3 +324,7 @@ def _callback(action: Action[..., Any], event: str) -> Call:
         read_only=spec.read_only,
         barrier=spec.barrier,
     )
+
+
+def _origin(saga: Saga[..., Any]) -> str:
+    return f"{saga.function.__module__}.{saga.function.__qualname__}"
