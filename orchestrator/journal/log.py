@@ -95,11 +95,16 @@ def verify(database: Database, shards: int) -> Iterator[str]:
             found, end = faults(rows, end)
             yield from found
             epoch += sum(row.type == TENURE for row in rows)
-        if end[0] < state.cursor_offset or epoch < state.epoch:
-            yield (
-                f"shard {shard} offset {end[0]}: the log ends here, but was dispatched up to"
-                f" {state.cursor_offset} in epoch {state.epoch}; its end is missing"
-            )
+        yield from truncation(shard, end[0], epoch, state.cursor_offset, state.epoch)
+
+
+def truncation(shard: int, end: int, tenures: int, cursor_offset: int, epoch: int) -> Iterator[str]:
+    """What is wrong with the end of a shard's log, which no later record vouches for."""
+    if end < cursor_offset or tenures != epoch:
+        yield (
+            f"shard {shard} offset {end}: the log ends here with {tenures} tenures, but it was"
+            f" dispatched up to {cursor_offset} in epoch {epoch}: records are missing"
+        )
 
 
 def rebuild_shard(

@@ -1,0 +1,336 @@
+"""The journal in this process's memory, for tests and simulation.
+
+Deterministic, and as strict as the others: the same fence, the same JSON, the same hash chain. Safe for threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from copy import deepcopy
+from typing import Any
+
+from orchestrator.definition.plan import Plan, decode_plan
+from orchestrator.errors import FencedError, InvalidInputError, RunNotFoundError, UnknownSagaError
+from orchestrator.journal import log
+from orchestrator.journal.launches import LaunchRow, launch_rows, plans_of
+from orchestrator.journal.leases import FORGET_AFTER_TTLS
+from orchestrator.journal.matching import counted, found_run, page_of
+from orchestrator.journal.plans import check_same
+from orchestrator.journal.port import (
+    InboxItem,
+    Launched,
+    LaunchRequest,
+    LeaseState,
+    Page,
+    Recorded,
+    RunFilter,
+    ShardWrite,
+    Summarize,
+    Tenure,
+)
+from orchestrator.journal.records import (
+    TENURE,
+    Row,
+    faults,
+    recorded,
+    rows_of,
+    shard_of,
+    tenure_row,
+)
+from orchestrator.journal.run_rows import accepted, run_row, summary_of
+from orchestrator.journal.schema import DEFAULT_SHARDS
+from orchestrator.kernel.codec import decode_message, encode_message
+from orchestrator.kernel.messages import Launch, Message
+from orchestrator.kernel.summary import RunSummary
+
+
+class _Shard:
+    """One shard's rows in the tables."""
+
+    def __init__(self) -> None:
+        self.log: list[Row] = []
+        self.by_run: dict[str, list[Row]] = {}
+        self.epoch = 0
+        self.cursor_offset = 0
+        self.cursor_at = 0.0
+        self.owner = ""
+        self.expires_at = 0.0
+
+    @property
+    def end(self) -> tuple[int, str]:
+        return (self.log[-1].offset, self.log[-1].hash) if self.log else (0, "")
+
+    def add(self, row: Row) -> None:
+        self.log.append(row)
+        self.by_run.setdefault(row.run_id, []).append(row)
+
+
+class _Tables:
+    """Everything the journal holds; copied for a transaction that may roll back."""
+
+    def __init__(self, shards: int) -> None:
+        self.shards = [_Shard() for _ in range(shards)]
+        self.alive: dict[str, float] = {}
+        self.inbox: dict[int, tuple[int, str, bytes]] = {}
+        self.last_id = 0
+        self.keys: dict[tuple[str, str], str] = {}
+        self.runs: dict[str, RunSummary] = {}
+        self.plans: dict[str, bytes] = {}
+
+
+class MemoryJournal:
+    """A ``Journal`` that forgets everything with its process."""
+
+    def __init__(self, shards: int = DEFAULT_SHARDS) -> None:
+        self._tables = _Tables(shards)
+        self._lock = threading.RLock()
+        self._session: object | None = None
+
+    def close(self) -> None:
+        """Nothing to let go of: what was written stays readable."""
+
+    def shards(self) -> int:
+        """How many shards the journal has."""
+        return len(self._tables.shards)
+
+    # What a coordinator does
+
+    def take_leases(self, owner: str, now: float, ttl_s: float, wanted: int) -> list[int]:
+        """Renew this owner's leases, and take or give back some to hold ``wanted`` in all."""
+        with self._lock:
+            tables = self._tables
+            oldest = now - FORGET_AFTER_TTLS * ttl_s
+            tables.alive = {name: at for name, at in tables.alive.items() if at >= oldest}
+            tables.alive[owner] = now + ttl_s
+            mine = [shard for shard in tables.shards if shard.owner == owner]
+            for shard in mine[wanted:]:
+                shard.owner, shard.expires_at = "", 0.0
+            held = mine[:wanted]
+            free = [s for s in tables.shards if s not in mine and _is_free(s, now)]
+            held += free[: wanted - len(held)]
+            for shard in held:
+                shard.owner, shard.expires_at = owner, now + ttl_s
+            return [number for number, shard in enumerate(tables.shards) if shard in held]
+
+    def drop_leases(self, owner: str, shards: Sequence[int]) -> None:
+        """Give leases back at once."""
+        with self._lock:
+            for number in shards:
+                shard = self._tables.shards[number]
+                if shard.owner == owner:
+                    shard.owner, shard.expires_at = "", 0.0
+            if all(shard.owner != owner for shard in self._tables.shards):
+                self._tables.alive.pop(owner, None)
+
+    def coordinators(self, now: float) -> list[str]:
+        """Owners alive now."""
+        with self._lock:
+            return sorted(owner for owner, until in self._tables.alive.items() if until > now)
+
+    def begin_tenure(self, shard: int, owner: str, at: float) -> Tenure:
+        """Become the shard's writer, fencing every earlier one."""
+        with self._lock:
+            state = self._tables.shards[shard]
+            row = tenure_row(shard, state.epoch + 1, owner, at, state.end)
+            state.add(row)
+            state.epoch += 1
+            return Tenure(
+                shard=shard,
+                epoch=state.epoch,
+                next_offset=row.offset + 1,
+                chain=row.hash,
+                cursor_offset=state.cursor_offset,
+                cursor_at=state.cursor_at,
+            )
+
+    def append(self, writes: Sequence[ShardWrite]) -> list[Tenure]:
+        """Write one turn, all or nothing; see the port."""
+        encoded = [rows_of(write) for write in writes]
+        shown = [[summary_of(run_row(run)) for run in write.runs] for write in writes]
+        with self._lock:
+            for write in writes:
+                state = self._tables.shards[write.tenure.shard]
+                place = (state.epoch, state.end[0] + 1)
+                if place != (write.tenure.epoch, write.tenure.next_offset):
+                    raise FencedError(write.tenure.shard)
+            for write, (rows, after), runs in zip(writes, encoded, shown, strict=True):
+                state = self._tables.shards[after.shard]
+                for row in rows:
+                    state.add(row)
+                state.cursor_offset, state.cursor_at = after.cursor_offset, after.cursor_at
+                self._tables.runs.update({run.run_id: run for run in runs})
+                for consumed in write.consumed:
+                    self._tables.inbox.pop(consumed, None)
+        return [after for _, after in encoded]
+
+    def inbox(self, shards: Sequence[int], after: dict[int, int], limit: int) -> list[InboxItem]:
+        """Waiting messages; see the port."""
+        with self._lock:
+            waiting = [
+                (id_, shard, run_id, data)
+                for id_, (shard, run_id, data) in sorted(self._tables.inbox.items())
+                if shard in shards and id_ > after.get(shard, 0)
+            ]
+        return [InboxItem(i, s, r, decode_message(data)) for i, s, r, data in waiting[:limit]]
+
+    def open_runs(self, shard: int) -> list[str]:
+        """Runs in the log that still need the coordinator, oldest first."""
+        with self._lock:
+            found = [
+                (run.launched_at, run.run_id)
+                for run in self._tables.runs.values()
+                if run.shard == shard and run.open and run.status != "accepted"
+            ]
+        return [run_id for _, run_id in sorted(found)]
+
+    def histories(self, shard: int, run_ids: Sequence[str]) -> dict[str, list[Recorded]]:
+        """The events of several runs, each in order."""
+        with self._lock:
+            by_run = self._tables.shards[shard].by_run
+            rows = {run_id: list(by_run.get(run_id, ())) for run_id in run_ids}
+        return {run_id: [recorded(row) for row in found] for run_id, found in rows.items()}
+
+    # What clients do
+
+    def launch(self, requests: Sequence[LaunchRequest], session: Any = None) -> list[Launched]:
+        """Write launches to the inbox; ``session`` is what ``transaction`` gave."""
+        rows, plans = launch_rows(requests, self.shards()), plans_of(requests)
+        with self._lock:
+            if session is not None and session is not self._session:
+                raise InvalidInputError(
+                    "the session isn't an open transaction of this journal: use journal.transaction()"
+                )
+            for plan_hash, plan in plans.items():
+                self._store(plan_hash, plan)
+            return [
+                self._launch(row, request.message)
+                for row, request in zip(rows, requests, strict=True)
+            ]
+
+    def send(self, run_id: str, message: Message) -> None:
+        """Put a message for a run into its shard's inbox. Raises ``RunNotFoundError``, ``EncodingError``."""
+        data = encode_message(message)
+        with self._lock:
+            if run_id not in self._tables.runs:
+                raise RunNotFoundError(f"there is no run {run_id!r}")
+            self._post(self._tables.runs[run_id].shard, run_id, data)
+
+    def find(self, id_or_prefix: str) -> RunSummary:
+        """One run by its id, a prefix of it, its key, or ``saga:key``."""
+        with self._lock:
+            return found_run(self._tables.runs, self._tables.keys, id_or_prefix)
+
+    def runs(self, where: RunFilter, cursor: str | None = None, limit: int = 50) -> Page:
+        """A page of runs, newest first. Raises ``InvalidInputError`` for a malformed cursor."""
+        with self._lock:
+            return page_of(list(self._tables.runs.values()), where, cursor, limit)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Saga to status to number of runs."""
+        with self._lock:
+            return counted(self._tables.runs.values())
+
+    def history(self, run_id: str) -> list[Recorded]:
+        """A run's events in order."""
+        return self.histories(shard_of(run_id, self.shards()), [run_id])[run_id]
+
+    def feed(self, shard: int, after: int, limit: int) -> list[Recorded]:
+        """The shard's log from ``after`` on, exclusive, without holes."""
+        with self._lock:
+            rows = self._tables.shards[shard].log[after : after + limit]
+        return [recorded(row) for row in rows]
+
+    def end(self, shard: int) -> int:
+        """The offset of the shard's last record."""
+        with self._lock:
+            return self._tables.shards[shard].end[0]
+
+    def plan(self, plan_hash: str) -> Plan:
+        """A stored plan. Raises ``UnknownSagaError``."""
+        with self._lock:
+            if plan_hash not in self._tables.plans:
+                raise UnknownSagaError(f"the journal holds no plan with hash {plan_hash}")
+            return decode_plan(self._tables.plans[plan_hash])
+
+    def plans(self) -> list[Plan]:
+        """Every stored plan, by saga and version."""
+        with self._lock:
+            found = [decode_plan(data) for data in self._tables.plans.values()]
+        return sorted(found, key=lambda plan: (plan.saga, plan.version))
+
+    def leases(self) -> list[LeaseState]:
+        """Every lease that is held."""
+        with self._lock:
+            return [
+                LeaseState(number, shard.owner, shard.epoch, shard.expires_at)
+                for number, shard in enumerate(self._tables.shards)
+                if shard.owner
+            ]
+
+    def verify(self) -> Iterator[str]:
+        """Walk every shard's log; one line per thing that is wrong."""
+        for number, shard in enumerate(self._tables.shards):
+            found, end = faults(shard.log, (0, ""))
+            yield from found
+            epochs = sum(row.type == TENURE for row in shard.log)
+            yield from log.truncation(number, end[0], epochs, shard.cursor_offset, shard.epoch)
+
+    def rebuild(self, summarize: Summarize) -> int:
+        """Make the read model anew; returns the number of runs."""
+        with self._lock:
+            runs: dict[str, RunSummary] = {}
+            for shard in self._tables.shards:
+                for run_id, rows in shard.by_run.items():
+                    if run_id:
+                        events = [recorded(row) for row in rows]
+                        runs[run_id] = summarize(self.plan(log.plan_of(events)), events)
+            for shard_number, run_id, data in self._tables.inbox.values():
+                message = decode_message(data)
+                if isinstance(message, Launch) and run_id not in runs:
+                    runs[run_id] = accepted(message, shard_number)
+            self._tables.runs = runs
+            return len(runs)
+
+    def transaction(self) -> AbstractContextManager[object]:
+        """One transaction, in which this thread alone uses the journal; rolled back on an exception."""
+        return self._transaction()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[object]:
+        with self._lock:
+            before, outer, self._session = deepcopy(self._tables), self._session, object()
+            try:
+                yield self._session
+            except BaseException:
+                self._tables = before
+                raise
+            finally:
+                self._session = outer
+
+    def _launch(self, row: LaunchRow, message: Launch) -> Launched:
+        winner = row.run_id
+        if row.key is not None:
+            winner = self._tables.keys.setdefault((row.saga, row.key), row.run_id)
+        if winner != row.run_id or row.run_id in self._tables.runs:
+            return Launched(winner, shard_of(winner, self.shards()), created=False)
+        self._tables.runs[row.run_id] = accepted(message, row.shard)
+        self._post(row.shard, row.run_id, row.message.encode())
+        return Launched(row.run_id, row.shard, created=True)
+
+    def _post(self, shard: int, run_id: str, data: bytes) -> None:
+        self._tables.last_id += 1
+        self._tables.inbox[self._tables.last_id] = (shard, run_id, data)
+
+    def _store(self, plan_hash: str, plan: Plan) -> None:
+        for stored_hash, data in self._tables.plans.items():
+            stored = decode_plan(data)
+            if (stored.saga, stored.version) == (plan.saga, plan.version):
+                check_same(plan_hash, plan, stored_hash, stored)
+                return
+        self._tables.plans[plan_hash] = plan.encoded()
+
+
+def _is_free(shard: _Shard, now: float) -> bool:
+    return not shard.owner or shard.expires_at <= now
