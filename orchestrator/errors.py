@@ -116,9 +116,14 @@ class UnsafeBrokerError(SagaError):
 
 
 class EnvelopeError(SagaError):
-    """A message is malformed, oversized, or its signature doesn't hold; it is counted and
-    dropped.
+    """A message is malformed, oversized, or its signature doesn't hold; it is counted and dropped.
+
+    ``reason`` is one of a few fixed words, so that drops can be counted by it.
     """
+
+    def __init__(self, message: str, *, reason: str = "malformed") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class SettingsError(SagaError):
