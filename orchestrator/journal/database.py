@@ -53,13 +53,15 @@ class Database:
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run queries against one connection; tried again while the database can't be reached."""
-        retrying = Retrying(
+        for attempt in Retrying(
             retry=retry_if_exception_type(JournalUnavailableError),
             wait=wait_random_exponential(multiplier=0.05, max=1.0),
             stop=stop_after_delay(self._retry_s),
             reraise=True,
-        )
-        return retrying(self._read_once, work)
+        ):
+            with attempt, self._connected(self._reading) as connection:
+                return work(connection)
+        raise AssertionError("tenacity reraises the last error")
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run one transaction, once. Raises ``OutcomeUnknownError`` when its commit got no answer."""
@@ -86,10 +88,6 @@ class Database:
     def close(self) -> None:
         """Close the pool's connections."""
         self.engine.dispose()
-
-    def _read_once(self, work: Callable[[Connection], T]) -> T:
-        with self._connected(self._reading) as connection:
-            return work(connection)
 
     @contextmanager
     def _connected(self, engine: Engine) -> Iterator[Connection]:

@@ -63,7 +63,8 @@ def histories(
     for start in range(0, len(run_ids), CHUNK):
         chunk = list(run_ids[start : start + CHUNK])
         for row in _rows_of_runs(database, connection, shard, chunk):
-            found[row[2]].append(recorded(row))
+            event = recorded(row)
+            found[event.run_id].append(event)
     return found
 
 

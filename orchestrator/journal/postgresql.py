@@ -35,7 +35,7 @@ _RUN_SOURCE = """
 UPSERT_RUNS = f"""
     INSERT INTO saga_run AS r ({", ".join(COLUMNS)}) {_RUN_SOURCE} {{where}}
     ON CONFLICT (run_id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in CHANGING)}
-"""  # noqa: S608 - made of constants
+"""
 
 # The tenure check (`held`) locks the shard's row, so that a turn without events is fenced as well; with events the
 # primary key fences it in any case. Nothing is written unless every tenure holds.

@@ -50,6 +50,8 @@ def rows_of(write: ShardWrite) -> tuple[list[Row], Tenure]:
     for run_id, event in write.events:
         data = encode_event(event).decode()
         kind, at, actor = type(event).__name__, float(event.at), event.actor
+        if "\0" in actor:  # PostgreSQL has no text with nulls
+            actor = actor.replace("\0", "\ufffd")
         chain = link(chain, shard, offset, run_id, kind, version, at, actor, data)
         rows.append(make((shard, offset, run_id, kind, version, at, actor, data, chain)))
         offset += 1

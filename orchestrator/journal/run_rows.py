@@ -54,7 +54,7 @@ def run_row(run: RunSummary) -> RunRow:
             _encode(run.tags).decode() if run.tags else "{}",
             run.ended_at,
             "null" if run.result is None else _encode(run.result).decode(),
-            run.reason,
+            run.reason.replace("\0", "\ufffd"),  # PostgreSQL has no text with nulls
             _encode(run.steps).decode() if run.steps else "[]",
             _encode(run.parked).decode() if run.parked else "[]",
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.definition.plan import Call, Const, Param, Plan, RetryPolicy
 from orchestrator.definition.plan import Sequence as Steps
-from orchestrator.journal.port import LaunchRequest, Recorded, ShardWrite, Tenure
+from orchestrator.journal.port import Journal, LaunchRequest, Recorded, ShardWrite, Tenure
 from orchestrator.journal.records import shard_of
 from orchestrator.kernel.events import Event, RunCompleted, RunLaunched, StepSucceeded
 from orchestrator.kernel.messages import Launch
@@ -129,6 +129,15 @@ def write(
         cursor_offset=cursor[0],
         cursor_at=cursor[1],
     )
+
+
+def started(journal: Journal, run_id: str) -> Tenure:
+    """A run that is launched and in the log, and its shard's tenure."""
+    journal.launch([request(run_id)])
+    shard = shard_of(run_id, SHARDS)
+    tenure = journal.begin_tenure(shard, "one", 1.0)
+    consumed = [item.id for item in journal.inbox([shard], {}, 10)]
+    return journal.append([write(tenure, [(run_id, launched(run_id))], [row(run_id)], consumed)])[0]
 
 
 def summarized(of: Plan, events: list[Recorded]) -> RunSummary:
