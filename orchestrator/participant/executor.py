@@ -1,0 +1,76 @@
+"""``WorkExecutor``: what a worker does with a message: carry out each command by itself, and answer.
+
+Answers go back together at the end, or as soon as the oldest has waited ``HOLD_S``, so that a slow command doesn't
+hold back a fast one that came in the same message.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from orchestrator.participant.barrier import Settled
+from orchestrator.participant.failures import failure_of
+from orchestrator.participant.outbox import Outbox
+from orchestrator.participant.registry import Registry
+from orchestrator.transport.messages import Answer, Work
+from orchestrator.transport.port import WorkerTransport
+
+HOLD_S = 0.02
+"""How long an answer may wait for others to go with."""
+
+
+class WorkExecutor:
+    """Carries out commands for the participants of a registry; implements ``transport.port.Executor``."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._host = socket.gethostname()
+
+    def execute(self, work: Sequence[Work], transport: WorkerTransport) -> None:
+        """Carry out every command, independently of one another, and answer each.
+
+        Raises ``TransportUnavailableError`` when answers can't be sent. ``SystemExit`` and its like pass through, after
+        the answers there are have been sent: the command they hit has no answer, so its outcome is unknown.
+        """
+        with Outbox(transport, HOLD_S) as outbox:
+            last = len(work) - 1
+            for index, command in enumerate(work):
+                outbox.add(self._answer(command), more_to_come=index < last)
+
+    def _answer(self, work: Work) -> Answer:
+        started = time.perf_counter()
+        try:
+            settled = self._settled(work)
+        except Exception as error:  # noqa: BLE001 - the participant's, told to the coordinator
+            settled = Settled("failed", failure=failure_of(error))
+        return Answer(
+            run=work.run,
+            shard=work.shard,
+            epoch=work.epoch,
+            step=work.step,
+            kind=work.kind,
+            attempt=work.attempt,
+            outcome=settled.outcome,
+            participant=work.participant,
+            result=None if settled.reply is None else msgspec.json.decode(settled.reply),
+            failure=settled.failure,
+            took_s=time.perf_counter() - started,
+            worker=f"{self._host}:{os.getpid()}",
+            duplicate=settled.duplicate,
+        )
+
+    def _settled(self, work: Work) -> Settled:
+        found = self._registry.find(work.participant)
+        if found is None:
+            return Settled("unregistered")
+        service, participant = found
+        return service.performer.perform(participant, work)
+
+    def dispose(self) -> None:
+        """Let go of database connections; to be called first in a forked worker process."""
+        self._registry.dispose()

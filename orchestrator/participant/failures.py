@@ -1,0 +1,64 @@
+"""Errors as data: what a participant's exception looks like in an answer.
+
+Bounded in size, because it is journaled, shown to operators and sent through the broker.
+"""
+
+from __future__ import annotations
+
+import traceback
+
+from orchestrator.definition.retry import qualified_name
+from orchestrator.definition.values import encode
+from orchestrator.errors import Refused
+from orchestrator.kernel.events import Failure
+
+MAX_MESSAGE_LENGTH = 2_000
+MAX_TRACEBACK_LENGTH = 8_000
+"""In characters; the end of a traceback is kept, for that is where the error is."""
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Describe an exception: type, message, the qualified names of its type and bases, where it came from."""
+    return Failure(
+        type=type(error).__name__,
+        message=_text(error),
+        kinds=_kinds(error),
+        traceback=_traceback(error),
+    )
+
+
+def refusal_of(refusal: Refused) -> Failure:
+    """Describe a business no. Raises ``EncodingError`` when its ``data`` can't be written as JSON."""
+    return Failure(
+        type=type(refusal).__name__,
+        message=_text(refusal),
+        kinds=_kinds(refusal),
+        data=encode(refusal.data, "the data of a Refused"),
+    )
+
+
+def _kinds(error: BaseException) -> tuple[str, ...]:
+    bases = (kind for kind in type(error).__mro__ if kind not in {object, BaseException})
+    return tuple(qualified_name(kind) for kind in bases)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception as broken:  # noqa: BLE001 - a user's __str__ must not cost the answer
+        text = f"(its message can't be shown: {type(broken).__name__})"
+    text = text.encode("utf-8", "backslashreplace").decode()
+    if len(text) > MAX_MESSAGE_LENGTH:
+        text = text[:MAX_MESSAGE_LENGTH] + " …"
+    return text
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        text = "".join(traceback.format_exception(error))
+    except Exception as broken:  # noqa: BLE001 - as above
+        return f"(can't be shown: {type(broken).__name__})"
+    text = text.encode("utf-8", "backslashreplace").decode()
+    if len(text) > MAX_TRACEBACK_LENGTH:
+        text = "… " + text[-MAX_TRACEBACK_LENGTH:]
+    return text
