@@ -31,15 +31,20 @@ def execute(executor: Executor, work: Sequence[Work], transport: WorkerTransport
             raise
         except Exception as error:
             logger.exception("the executor failed on %s", describe(work))
-            transport.answer(lost(work, f"the executor failed: {type(error).__name__}: {error}"))
+            transport.answer(
+                lost(work, f"the executor failed: {type(error).__name__}: {error}", worker_name())
+            )
     except Exception:
         logger.exception(
             "no answer could be sent for %s; their deadlines will tell", describe(work)
         )
 
 
-def lost(work: Sequence[Work], reason: str) -> tuple[Answer, ...]:
-    """Return the answers for commands whose worker is gone: whether they took effect is unknown."""
+def lost(work: Sequence[Work], reason: str, worker: str = "") -> tuple[Answer, ...]:
+    """Return the answers for commands whose worker is gone: whether they took effect is unknown.
+
+    ``worker``: the process that was at it, as ``worker_name`` has it.
+    """
     failure = Failure(type="WorkerLost", message=reason)
     return tuple(
         Answer(
@@ -52,15 +57,15 @@ def lost(work: Sequence[Work], reason: str) -> tuple[Answer, ...]:
             outcome="lost",
             participant=item.participant,
             failure=failure,
-            worker=worker_name(),
+            worker=worker,
         )
         for item in work
     )
 
 
-def worker_name() -> str:
-    """Return this process as answers name it: ``host:pid``."""
-    return f"{_HOST}:{os.getpid()}"
+def worker_name(pid: int | None = None) -> str:
+    """Return a process of this machine, else this one, as answers name it: ``host:pid``."""
+    return f"{_HOST}:{pid or os.getpid()}"
 
 
 def describe(work: Sequence[Work]) -> str:
