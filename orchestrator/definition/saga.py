@@ -124,6 +124,7 @@ class Saga(Generic[P, R]):
         self.parameters, self.result_type = read_signature(function, f"saga {name!r}", names=names)
         self._callbacks: dict[str, list[Action[..., Any]]] = {}
         self._plan: Plan | None = None
+        self._plan_hash: str | None = None
         self._signals: dict[str, Any] = {}
         self.__doc__ = function.__doc__
         self.__module__ = function.__module__
@@ -137,6 +138,13 @@ class Saga(Generic[P, R]):
         if self._plan is None:
             self._plan = self._compiled()
         return self._plan
+
+    @property
+    def plan_hash(self) -> str:
+        """The plan's content hash, worked out once."""
+        if self._plan_hash is None:
+            self._plan_hash = self.plan.hash
+        return self._plan_hash
 
     @property
     def signals(self) -> dict[str, Any]:

@@ -150,7 +150,7 @@ def _card(title: str, rows: list[str], style: str, icon: str) -> Box:
 def _with_pivot_line(card: Box) -> Box:
     """The line under a pivot that a run never goes back over."""
     text = "pivot: from here only forward"
-    width = max(card.width + 40, _wide(text, 6.6) + 40)
+    width = max(card.width + 40, 2 * (_wide(text, 6.2) + 10))
 
     def draw(x: float, y: float) -> list[str]:
         line = y + card.height + 14
@@ -158,7 +158,7 @@ def _with_pivot_line(card: Box) -> Box:
             *card.draw(x, y),
             _line(x, y + card.height, x, line),
             f'<path class="no-return" d="M{x - width / 2:g} {line:g}H{x + width / 2:g}"/>',
-            _words(x, line + 15, text, "no-return-text"),
+            _words(x + 9, line + 15, text, "no-return-text"),
         ]
 
     return Box(width, card.height + 22, draw)
@@ -306,7 +306,7 @@ text{font:13px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,
 .title{font-weight:600}
 .row{font:11.5px ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;fill:#4c566b}
 .label{font-size:11.5px;fill:#5b6579}
-.middle,.no-return-text{text-anchor:middle}
+.middle{text-anchor:middle}
 .page{fill:#fff}
 .card{stroke-width:1.5}
 .step{fill:#f1f5ff;stroke:#5b7fd1}
