@@ -13,14 +13,16 @@ from tenacity.wait import wait_base
 
 from orchestrator.definition.plan import RetryPolicy
 
-_MAX_EXPONENT = 64
-
 
 def delay_s(policy: RetryPolicy, failed: int, seed: str) -> float:
-    """Seconds to wait after the ``failed``-th attempt (1 is the first)."""
+    """Seconds to wait after the ``failed``-th attempt (1 is the first), never more than the cap.
+
+    The jitter spreads evenly around the curve; near the cap the curve gives way, so that waits are
+    spread there too.
+    """
     state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
-    state.attempt_number = min(failed, _MAX_EXPONENT)
-    plain = min(_curve(policy)(state), policy.cap_s)
+    state.attempt_number = failed
+    plain = min(_curve(policy)(state), policy.cap_s / (1 + policy.jitter))
     unit = zlib.crc32(f"{seed}:{failed}".encode()) / 0xFFFFFFFF
     return float(max(0.0, plain * (1 + policy.jitter * (2 * unit - 1))))
 
@@ -29,7 +31,7 @@ def _curve(policy: RetryPolicy) -> wait_base:
     match policy.strategy:
         case "exponential":
             return wait_exponential(
-                multiplier=policy.initial_s, max=policy.cap_s, exp_base=policy.factor
+                multiplier=policy.initial_s, max=policy.cap_s, exp_base=float(policy.factor)
             )
         case "linear":
             return wait_incrementing(

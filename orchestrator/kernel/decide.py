@@ -6,19 +6,25 @@ more gives ``OperationRefused``, so that it is on record too.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from orchestrator.definition.plan import Call, RetryPolicy
-from orchestrator.errors import ExpressionError
 from orchestrator.kernel import events as ev
 from orchestrator.kernel import messages as msg
 from orchestrator.kernel.backoff import delay_s
 from orchestrator.kernel.evolve import evolve, launched
-from orchestrator.kernel.expressions import evaluate
 from orchestrator.kernel.operate import operate
-from orchestrator.kernel.pending import interruptible
-from orchestrator.kernel.program import Program
-from orchestrator.kernel.state import ENDED, KIND, Phase, RunState, Status, StepState
+from orchestrator.kernel.program import RESULT, Program
+from orchestrator.kernel.state import (
+    ENDED,
+    EXECUTING,
+    KIND,
+    Phase,
+    RunState,
+    Status,
+    StepState,
+    interruptible,
+)
 
 ALWAYS_FINAL = frozenset(
     {
@@ -93,11 +99,11 @@ def _meaning(run: RunState, message: msg.Message) -> list[ev.Event]:
 
 def _outstanding(run: RunState, message: msg.Reply | msg.Expired) -> StepState | None:
     step = run.steps.get(message.step)
-    if step is None or step.attempt != message.attempt:
+    if step is None or step.status not in EXECUTING:
         return None
-    expected = KIND.get(step.status)
-    running = step.status in {Status.RUNNING, Status.UNDOING, Status.CALLING}
-    return step if running and expected == message.kind else None
+    if KIND[step.status] != message.kind or step.attempt != message.attempt:
+        return None
+    return step
 
 
 def _reply(run: RunState, reply: msg.Reply) -> list[ev.Event]:
@@ -107,19 +113,17 @@ def _reply(run: RunState, reply: msg.Reply) -> list[ev.Event]:
     match reply.outcome:
         case "succeeded":
             return [_success(reply)]
-        case "refused" if reply.kind == "do":
-            failure = reply.failure or ev.Failure("Refused", "refused")
-            return [
-                ev.StepRefused(at=reply.at, step=reply.step, attempt=reply.attempt, failure=failure)
-            ]
         case "lost":
             return [_doubt(run, step, reply, "the worker was lost")]
+        case "rejected":
+            why = "the participant rejected it" if reply.failure is None else reply.failure.message
+            return [_doubt(run, step, reply, why)]
         case "unregistered":
             return [_unregistered(run, step, reply)]
-        case "refused" | "failed" | "rejected":
-            failure = reply.failure or ev.Failure(
-                "Error", f"the participant answered {reply.outcome!r}"
-            )
+        case "refused" | "failed":
+            failure = reply.failure or ev.Failure("Error", f"it {reply.outcome} without a reason")
+            if reply.outcome == "refused" and reply.kind == "do":
+                return [_refusal(reply, failure)]
             return [
                 ev.StepFailed(
                     at=reply.at,
@@ -130,6 +134,10 @@ def _reply(run: RunState, reply: msg.Reply) -> list[ev.Event]:
                     retry_at=_retry_at(run, step, reply, failure),
                 )
             ]
+
+
+def _refusal(reply: msg.Reply, failure: ev.Failure) -> ev.Event:
+    return ev.StepRefused(at=reply.at, step=reply.step, attempt=reply.attempt, failure=failure)
 
 
 def _success(reply: msg.Reply) -> ev.Event:
@@ -169,14 +177,7 @@ def _unregistered(run: RunState, step: StepState, reply: msg.Reply) -> ev.Event:
         f"(queue {call.queue}): deploy it, then retry"
     )
     if reply.kind == "do" and run.phase is not Phase.FORWARD:
-        failure = ev.Failure("Unregistered", reason)
-        return ev.StepFailed(
-            at=reply.at,
-            step=reply.step,
-            kind="do",
-            attempt=reply.attempt,
-            failure=failure,
-        )
+        return _refusal(reply, ev.Failure("Unregistered", reason))
     return ev.StepParked(at=reply.at, step=reply.step, kind=reply.kind, reason=reason)
 
 
@@ -248,9 +249,9 @@ def _conclude(run: RunState, events: list[ev.Event], at: float) -> RunState:
 def _consequence(run: RunState, events: list[ev.Event], at: float) -> ev.Event | None:
     if run.broken:
         return _parked(run, run.broken[0], at)
-    ended_attempt = _last_attempt(run, events[-1])
-    if ended_attempt is not None:
-        return _given_up(run, ended_attempt, at)
+    given_up = _last_attempt(events[-1])
+    if given_up is not None and (event := _given_up(run, given_up, at)) is not None:
+        return event
     if run.finished and run.phase not in ENDED:
         return _end(run, at)
     return None
@@ -267,7 +268,7 @@ def _parked(run: RunState, key: str, at: float) -> ev.Event:
     )
 
 
-def _last_attempt(run: RunState, event: ev.Event) -> str | None:
+def _last_attempt(event: ev.Event) -> str | None:
     """The step that this event left without a further attempt."""
     if isinstance(event, ev.StepFailed | ev.StepInDoubt):
         return event.step if event.retry_at is None else None
@@ -280,30 +281,24 @@ def _given_up(run: RunState, key: str, at: float) -> ev.Event | None:
     step = run.steps[key]
     if step.status in {Status.UNDO_FAILED, Status.CALL_FAILED}:
         return _parked(run, key, at)
-    if run.phase is not Phase.FORWARD or step.status not in {
-        Status.FAILED,
-        Status.REFUSED,
-    }:
+    if run.phase is not Phase.FORWARD or step.status not in {Status.FAILED, Status.REFUSED}:
         return None
-    node = run.program.named[step.name]
-    irreversible = (
-        isinstance(node, Call) and step.doubt and not node.compensable and not node.read_only
-    )
-    if run.pivoted or irreversible:
+    if not interruptible(run) or _may_be_irreversible(run, step):
         return _parked(run, key, at)
     return ev.CompensationStarted(
         at=at, reason=f"{key}: {step.reason}", step=key, failure=step.failure
     )
 
 
+def _may_be_irreversible(run: RunState, step: StepState) -> bool:
+    """Whether it may have taken effect and nothing can take that back: only a person can tell if
+    the run has to go on or to be undone.
+    """
+    node = run.program.named[step.name]
+    return isinstance(node, Call) and step.doubt and node.undo is None and not node.read_only
+
+
 def _end(run: RunState, at: float) -> ev.Event:
     if run.phase is Phase.COMPENSATING:
         return ev.RunCompensated(at=at)
-    return ev.RunCompleted(at=at, result=_result(run))
-
-
-def _result(run: RunState) -> Any:
-    try:
-        return evaluate(run.program.plan.result, run)
-    except ExpressionError as error:
-        return {"error": str(error)}
+    return ev.RunCompleted(at=at, result=run.lets[RESULT])

@@ -1,14 +1,14 @@
 """``evolve``: what an event makes of a run.
 
-The facts of the event are applied by the table of legal transitions; then the walks bring the
-outstanding work up to date. An event that doesn't fit raises ``IllegalEventError``: a defect of
-ours, which stops that run only.
+The facts of the event are applied by the table of legal transitions; then the walk goes on from the
+step that moved. An event that doesn't fit raises ``IllegalEventError``: a defect of ours, which
+stops that run only.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable
+from copy import copy
 from typing import Any
 
 from msgspec.structs import replace
@@ -20,14 +20,18 @@ from orchestrator.kernel.program import Program, callback_name
 from orchestrator.kernel.state import (
     COMPENSATION_STARTED,
     ENDED,
+    EXECUTING,
+    FORWARD_ONLY,
     KIND,
     TRANSITIONS,
     Phase,
     RunState,
     Status,
     StepState,
+    interruptible,
+    only_its_reply_settles,
 )
-from orchestrator.kernel.walk import settle
+from orchestrator.kernel.walk import begin, begin_again, go_on, turn_back
 
 
 def launched(program: Program, event: ev.RunLaunched) -> RunState:
@@ -41,26 +45,31 @@ def launched(program: Program, event: ev.RunLaunched) -> RunState:
         launched_at=event.at,
         length=1,
     )
-    settle(run, event.at)
+    begin(run, event.at)
     return run
 
 
 def evolve(run: RunState, event: ev.Event) -> RunState:
-    """The state after ``event``; ``run`` itself is left as it is."""
+    """The state after ``event``; ``run`` itself is left as it is.
+
+    Raises ``IllegalEventError``.
+    """
     apply = _APPLY.get(type(event))
     if apply is None:
         raise IllegalEventError(f"run {run.run_id}: {type(event).__name__} can't follow anything")
-    draft = copy.copy(run)
-    draft.steps = dict(run.steps)
-    draft.broken = ()
-    draft.length = run.length + 1
+    draft = copy(run)
+    draft.steps = run.steps.copy()
+    draft.scopes = run.scopes.copy()
+    draft.branches = run.branches.copy()
+    draft.lets = run.lets.copy()
+    draft.left = run.left.copy()
+    draft.length += 1
     apply(draft, event)
-    settle(draft, event.at)
     return draft
 
 
 def fold(program: Program, events: Iterable[ev.Event]) -> RunState:
-    """The state that a run's events make, from the first one on."""
+    """The state that a run's events make, from the first one on. Raises ``IllegalEventError``."""
     run: RunState | None = None
     for event in events:
         if run is not None:
@@ -74,45 +83,67 @@ def fold(program: Program, events: Iterable[ev.Event]) -> RunState:
     return run
 
 
-def _moved(run: RunState, key: str, label: str, **changes: Any) -> StepState:
-    step = run.steps.get(key)
-    if step is None:
-        raise IllegalEventError(f"run {run.run_id}: {label} for {key!r}, which was never started")
+def _moved(
+    run: RunState, key: str, label: str, at: float, of_attempt: int | None = None, **changes: Any
+) -> StepState:
+    """Take a step along the table of transitions, and do what follows from it."""
+    step = _begun(run, key, label)
     status = TRANSITIONS.get((step.status, label))
-    if status is None:
-        raise IllegalEventError(
-            f"run {run.run_id}: {label} for {key!r}, which is {step.status.value}"
-        )
-    moved = replace(step, status=status, **changes)
-    run.steps[key] = moved
+    if status is None or (run.phase is not Phase.FORWARD and status in FORWARD_ONLY):
+        raise _illegal(run, f"{label} for {key!r}, which is {step.status}")
+    if of_attempt is not None and of_attempt != step.attempt:
+        raise _illegal(run, f"{label} for attempt {of_attempt} of {key!r}, at {step.attempt}")
+    moved = run.steps[key] = replace(step, status=status, **changes)
+    go_on(run, moved, at)
     return moved
 
 
-def _check(step: StepState, kind: str, run: RunState, key: str) -> None:
-    if KIND.get(step.status) != kind:
-        raise IllegalEventError(
-            f"run {run.run_id}: {kind!r} event for {key!r}, {step.status.value}"
-        )
+def _begun(run: RunState, key: str, label: str, kind: ev.CommandKind | None = None) -> StepState:
+    step = run.steps.get(key)
+    if step is None:
+        raise _illegal(run, f"{label} for {key!r}, which was never started")
+    if kind is not None and KIND.get(step.status) != kind:
+        raise _illegal(run, f"{label} ({kind}) for {key!r}, which is {step.status}")
+    return step
+
+
+def _illegal(run: RunState, what: str) -> IllegalEventError:
+    return IllegalEventError(f"run {run.run_id}, {run.phase}: {what}")
 
 
 def _succeeded(run: RunState, event: ev.StepSucceeded) -> None:
-    _done(run, event.step, "StepSucceeded", event.result)
+    _done(run, event, "StepSucceeded", event.result, of_attempt=event.attempt)
 
 
-def _done(run: RunState, key: str, label: str, result: Any) -> None:
-    step = _moved(run, key, label, result=result, failure=None, reason="")
+def _done(
+    run: RunState,
+    event: ev.StepSucceeded | ev.StepSkipped | ev.StepResolved,
+    label: str,
+    result: Any,
+    **changes: Any,
+) -> None:
+    changes |= {"result": result, "failure": None, "reason": ""}
+    step = _moved(run, event.step, label, event.at, **changes)
     node = run.program.named[step.name]
     if isinstance(node, Call) and node.pivot and run.phase is Phase.FORWARD:
         run.pivoted = True
 
 
 def _refused(run: RunState, event: ev.StepRefused) -> None:
+    """A no is definite, unless an earlier attempt may have taken effect and no barrier knows."""
+    step = _begun(run, event.step, "StepRefused", "do")
+    doubt = step.doubt and not run.program.call(step.name).barrier
     _moved(
         run,
         event.step,
         "StepRefused",
+        event.at,
+        event.attempt,
         failure=event.failure,
         reason=event.failure.message,
+        doubt=doubt,
+        reached=doubt,
+        refused=not doubt,
     )
 
 
@@ -132,89 +163,81 @@ def _attempted(
     *,
     doubtful: bool,
 ) -> None:
-    step = run.steps.get(event.step)
-    if step is not None:
-        _check(step, event.kind, run, event.step)
-        node = run.program.named[step.name]
-        doubtful = doubtful or not (isinstance(node, Call) and node.barrier)
+    label = type(event).__name__
+    step = _begun(run, event.step, label, event.kind)
     changes: dict[str, Any] = {"failure": failure, "reason": reason}
     if event.kind == "do":
-        changes["doubt"] = doubtful or (step is not None and step.doubt)
-    label = type(event).__name__
+        doubtful = doubtful or not run.program.call(step.name).barrier
+        changes |= {"doubt": doubtful or step.doubt, "reached": True, "refused": False}
     if event.retry_at is not None:
         label += ", to be retried"
         changes |= {"attempt": event.attempt + 1, "due": event.retry_at}
-    _moved(run, event.step, label, **changes)
+    _moved(run, event.step, label, event.at, event.attempt, **changes)
 
 
 def _undone(run: RunState, event: ev.StepUndone) -> None:
-    _moved(run, event.step, "StepUndone", failure=None, reason="")
+    _moved(run, event.step, "StepUndone", event.at, event.attempt, failure=None, reason="")
 
 
 def _parked(run: RunState, event: ev.StepParked) -> None:
-    step = run.steps.get(event.step)
-    if step is not None:
-        _check(step, event.kind, run, event.step)
+    _begun(run, event.step, "StepParked", event.kind)
+    run.broken = tuple(key for key in run.broken if key != event.step)
     changes: dict[str, Any] = {"reason": event.reason}
     if event.failure is not None:
         changes["failure"] = event.failure
-    _moved(run, event.step, "StepParked", **changes)
+    _moved(run, event.step, "StepParked", event.at, **changes)
     if event.kind != "callback":
         run.incidents += 1
-        _call_back(run, "on_stuck", event.at, suffix=f"#{run.incidents}")
+        _call_back(run, "on_stuck", event.at, event.reason, suffix=f"#{run.incidents}")
 
 
 def _sleep_ended(run: RunState, event: ev.SleepEnded) -> None:
-    _moved(run, event.step, "SleepEnded")
+    _moved(run, event.step, "SleepEnded", event.at)
 
 
 def _wait_expired(run: RunState, event: ev.WaitExpired) -> None:
-    _moved(run, event.step, "WaitExpired", reason="the signal didn't come in time")
+    reason = "the signal didn't come in time"
+    _moved(run, event.step, "WaitExpired", event.at, reason=reason)
 
 
 def _signal(run: RunState, event: ev.SignalReceived) -> None:
+    if run.phase is not Phase.FORWARD:
+        raise _illegal(run, f"signal {event.name!r}, which nothing can wait for")
     if event.signal_id:
         run.signal_ids = run.signal_ids | {event.signal_id}
     for key, step in run.steps.items():
         node = run.program.named[step.name]
         if step.status is Status.WAITING and isinstance(node, Wait) and node.signal == event.name:
-            _moved(run, key, "SignalReceived", result=event.data)
+            _moved(run, key, "SignalReceived", event.at, result=event.data)
             return
     run.signals = (*run.signals, (event.name, event.data))
 
 
 def _compensation_started(run: RunState, event: ev.CompensationStarted) -> None:
-    if run.phase is not Phase.FORWARD or run.pivoted:
-        raise IllegalEventError(f"run {run.run_id}: can't compensate past the pivot or twice")
+    if not interruptible(run):
+        raise _illegal(run, "can't compensate past the pivot, nor twice")
+    for key, step in run.steps.items():
+        if step.status in COMPENSATION_STARTED:
+            run.steps[key] = _halted(run, step, event.at)
     run.phase = Phase.COMPENSATING
     run.reason = event.reason
     run.cause = event.failure
-    for key, step in run.steps.items():
-        status = COMPENSATION_STARTED.get(step.status)
-        if status is None or (
-            step.status is Status.RUNNING and _only_its_reply_settles(run, step, event.at)
-        ):
-            continue
-        run.steps[key] = replace(step, status=_never_ran(run, step, status), doubt=True)
+    run.broken = ()
+    turn_back(run, event.at)
 
 
-def _only_its_reply_settles(run: RunState, step: StepState, at: float) -> bool:
-    """Without a barrier, an undo beside its running action could come first and leave the
-    effect behind.
-    """
-    node = run.program.named[step.name]
-    return isinstance(node, Call) and not node.barrier and step.due <= at
-
-
-def _never_ran(run: RunState, step: StepState, status: Status) -> Status:
-    if isinstance(run.program.named[step.name], Call) and step.attempt > 0:
-        return status
-    return Status.ABANDONED
+def _halted(run: RunState, step: StepState, at: float) -> StepState:
+    """What the start of compensation makes of a step that isn't finished."""
+    if step.status is Status.RUNNING:
+        if only_its_reply_settles(run, step, at):
+            return step
+        return replace(step, status=Status.FAILED, doubt=True, reached=True)
+    return replace(step, status=Status.FAILED if step.reached else Status.ABANDONED)
 
 
 def _completed(run: RunState, event: ev.RunCompleted) -> None:
     if run.phase is not Phase.FORWARD or not run.finished:
-        raise IllegalEventError(f"run {run.run_id}: completed with steps left")
+        raise _illegal(run, "completed with steps left")
     run.phase = Phase.COMPLETED
     run.result = event.result
     _ended(run, event.at, "on_completed")
@@ -222,7 +245,7 @@ def _completed(run: RunState, event: ev.RunCompleted) -> None:
 
 def _compensated(run: RunState, event: ev.RunCompensated) -> None:
     if run.phase is not Phase.COMPENSATING or not run.finished:
-        raise IllegalEventError(f"run {run.run_id}: compensated with effects left")
+        raise _illegal(run, "compensated with effects left")
     run.phase = Phase.COMPENSATED
     _ended(run, event.at, "on_compensated")
 
@@ -230,10 +253,10 @@ def _compensated(run: RunState, event: ev.RunCompensated) -> None:
 def _ended(run: RunState, at: float, callback: str) -> None:
     run.ended_at = at
     run.signals = ()
-    _call_back(run, callback, at)
+    _call_back(run, callback, at, run.reason)
 
 
-def _call_back(run: RunState, event: str, at: float, suffix: str = "") -> None:
+def _call_back(run: RunState, event: str, at: float, reason: str, suffix: str = "") -> None:
     for position in range(len(run.program.plan.callbacks.get(event, ()))):
         name = callback_name(event, position)
         run.steps[name + suffix] = StepState(
@@ -242,65 +265,74 @@ def _call_back(run: RunState, event: str, at: float, suffix: str = "") -> None:
             status=Status.CALLING,
             since=at,
             due=at,
-            args={"ended": _how(run)},
+            args={"ended": _how(run, reason)},
         )
 
 
-def _how(run: RunState) -> dict[str, Any]:
-    stuck = run.phase not in ENDED
+def _how(run: RunState, reason: str) -> dict[str, Any]:
     return {
         "run_id": run.run_id,
         "saga": run.program.plan.saga,
-        "status": "stuck" if stuck else run.phase.value,
+        "status": run.phase.value if run.phase in ENDED else "stuck",
         "input": run.input,
         "result": run.result,
-        "reason": next((run.steps[key].reason for key in run.parked), "") if stuck else run.reason,
+        "reason": reason,
     }
 
 
 def _delivered(run: RunState, event: ev.CallbackDelivered) -> None:
-    _moved(run, event.step, "CallbackDelivered", failure=None, reason="")
+    label = "CallbackDelivered"
+    _moved(run, event.step, label, event.at, event.attempt, failure=None, reason="")
 
 
 def _retried(run: RunState, event: ev.StepRetried) -> None:
-    step = run.steps.get(event.step)
-    if step is None or KIND.get(step.status) != event.kind:
-        raise IllegalEventError(f"run {run.run_id}: retry of {event.step!r}, which can't be")
-    node = run.program.named[step.name]
-    if not isinstance(node, Call) or (
-        step.attempt == 0 and event.args is None and event.kind == "do"
-    ):
+    step = _begun(run, event.step, "StepRetried", event.kind)
+    if step.status in EXECUTING and step.due <= event.at:
+        raise _illegal(run, f"retry of {event.step!r}, which is outstanding")
+    if _starts_anew(run, step, event):
+        if step.status is not Status.PARKED:
+            raise _illegal(run, f"retry of {event.step!r}, which is {step.status}")
         del run.steps[event.step]
+        begin_again(run, step.name, step.index, event.at)
         return
-    settled_no = step.failure is not None and _is_refusal(step.failure)
     _moved(
         run,
         event.step,
         "StepRetried",
+        event.at,
         attempt=step.attempt + 1,
         base=step.attempt,
         since=event.at,
         due=event.at,
-        round=step.round + 1 if settled_no and event.kind == "do" else step.round,
+        round=step.round + step.refused if event.kind == "do" else step.round,
         args=step.args if event.args is None else {**step.args, **event.args},
         failure=None,
         reason="",
+        refused=False,
     )
 
 
-def _is_refusal(failure: ev.Failure) -> bool:
-    return "orchestrator.errors.Refused" in failure.kinds
+def _starts_anew(run: RunState, step: StepState, event: ev.StepRetried) -> bool:
+    """Whether the step has no command to send again: it is no call, or its arguments had no
+    value.
+    """
+    if not isinstance(run.program.named[step.name], Call):
+        return True
+    return step.attempt == 0 and event.args is None and event.kind == "do"
 
 
 def _skipped(run: RunState, event: ev.StepSkipped) -> None:
-    _done(run, event.step, "StepSkipped", event.result)
+    step = _begun(run, event.step, "StepSkipped")
+    reached = step.reached or step.status is Status.RUNNING
+    _done(run, event, "StepSkipped", event.result, reached=reached)
 
 
 def _resolved(run: RunState, event: ev.StepResolved) -> None:
     if event.undone:
-        _moved(run, event.step, "StepResolved as undone", failure=None, reason=event.reason)
+        label = "StepResolved as undone"
+        _moved(run, event.step, label, event.at, failure=None, reason=event.reason)
     else:
-        _done(run, event.step, "StepResolved as done", event.result)
+        _done(run, event, "StepResolved as done", event.result)
 
 
 def _nothing(run: RunState, event: ev.OperationRefused) -> None:

@@ -100,7 +100,7 @@ def _result(name: str, run: RunState, index: tuple[int, ...]) -> Any:
         return [_result(name, run, (*index, position)) for position in range(len(items))]
     node = run.program.named[name]
     if isinstance(node, Let):
-        return evaluate(node.value, run, index, around)
+        return run.lets.get(instance_key(name, index))
     step = run.steps.get(instance_key(name, index))
     return step.result if step is not None and step.status in COMPLETE else None
 

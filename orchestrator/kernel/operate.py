@@ -6,22 +6,27 @@ whatever is said of its result.
 
 from __future__ import annotations
 
-from orchestrator.errors import OperationRefusedError
+from orchestrator.definition.plan import Each
+from orchestrator.errors import ExpressionError, OperationRefusedError
 from orchestrator.kernel import events as ev
 from orchestrator.kernel import messages as msg
-from orchestrator.kernel.pending import interruptible
 from orchestrator.kernel.state import (
     ENDED,
+    EXECUTING,
     KIND,
     PARKED,
     Phase,
     RunState,
     Status,
     StepState,
+    interruptible,
+    only_its_reply_settles,
 )
+from orchestrator.kernel.walk import checked_items
 
-_BACKING_OFF = frozenset({Status.RUNNING, Status.UNDOING, Status.CALLING})
 _SKIPPABLE = frozenset({Status.RUNNING, Status.WAITING, Status.SLEEPING, Status.PARKED})
+
+_PIVOT_OUTSTANDING = "the pivot is outstanding and has no undo: wait for its answer, or resolve it"
 
 
 def operate(run: RunState, operation: msg.Operation) -> list[ev.Event]:
@@ -54,9 +59,9 @@ def possible(run: RunState, operation: msg.Operation) -> list[ev.Event]:
 
 def _retry(run: RunState, operation: msg.Retry) -> list[ev.Event]:
     if operation.step is not None:
-        keys = [operation.step] if _retriable(_step(run, operation.step), operation.at) else []
+        keys = [operation.step] if _retriable(run, _step(run, operation.step), operation.at) else []
     else:
-        keys = [key for key, step in run.steps.items() if _retriable(step, operation.at)]
+        keys = [key for key, step in run.steps.items() if _retriable(run, step, operation.at)]
     if not keys:
         what = f"step {operation.step!r}" if operation.step else "this run"
         raise OperationRefusedError(f"{what} has nothing parked or waiting for a retry")
@@ -75,8 +80,10 @@ def _retry(run: RunState, operation: msg.Retry) -> list[ev.Event]:
     ]
 
 
-def _retriable(step: StepState, at: float) -> bool:
-    return step.status in PARKED or (step.status in _BACKING_OFF and step.due > at)
+def _retriable(run: RunState, step: StepState, at: float) -> bool:
+    if step.status is Status.RUNNING and run.phase is not Phase.FORWARD:
+        return False
+    return step.status in PARKED or (step.status in EXECUTING and step.due > at)
 
 
 def _check_edit(run: RunState, keys: list[str], args: dict[str, object]) -> None:
@@ -84,28 +91,41 @@ def _check_edit(run: RunState, keys: list[str], args: dict[str, object]) -> None
         raise OperationRefusedError(
             f"name the step to edit with --step; these could be retried: {', '.join(keys)}"
         )
-    step = run.steps[keys[0]]
-    if KIND[step.status] != "do":
+    key, step = keys[0], run.steps[keys[0]]
+    if KIND[step.status] == "undo":
         raise OperationRefusedError(
-            f"{keys[0]!r} is to be undone; its arguments are what it was done with"
+            f"{key!r} is to be undone; its arguments are what it was done with"
         )
-    call = run.program.named[step.name]
-    known = set(getattr(call, "args", {}))
+    if KIND[step.status] == "callback":
+        raise OperationRefusedError(f"{key!r} is a callback; it has no arguments to edit")
+    known = set(getattr(run.program.named[step.name], "args", {}))
     unknown = sorted(set(args) - known)
     if unknown:
+        has = ", ".join(sorted(known)) or "none"
+        raise OperationRefusedError(f"{key!r} has no argument {', '.join(unknown)}; it has {has}")
+    missing = sorted(known - set(step.args) - set(args))
+    if missing:
         raise OperationRefusedError(
-            f"{keys[0]!r} has no argument {', '.join(unknown)}; it has {', '.join(sorted(known)) or 'none'}"
+            f"{key!r} has no value yet for {', '.join(missing)}: give it too"
         )
 
 
 def _skip(run: RunState, operation: msg.Skip) -> list[ev.Event]:
     step = _step(run, operation.step)
-    if run.phase is not Phase.FORWARD:
+    if run.phase is Phase.COMPENSATING:
         raise OperationRefusedError(
-            f"the run is {run.phase.value}: an undo can't be skipped, only resolved as undone"
+            "the run is compensating: an undo can't be skipped, only resolved as undone"
         )
+    if run.phase in ENDED:
+        raise OperationRefusedError(f"the run is {run.phase}: nothing of it can be skipped")
     if step.status not in _SKIPPABLE:
         raise OperationRefusedError(f"step {operation.step!r} is {step.status.value}")
+    if step.status is Status.RUNNING and only_its_reply_settles(run, step, operation.at):
+        raise OperationRefusedError(
+            f"step {operation.step!r} has an attempt outstanding, which could take effect after its "
+            "undo: wait for its answer or its deadline, or resolve it"
+        )
+    _check_given(run, step, operation.result)
     return [
         ev.StepSkipped(
             at=operation.at,
@@ -127,11 +147,16 @@ def _resolve(run: RunState, operation: msg.Resolve) -> list[ev.Event]:
         raise OperationRefusedError(
             f"step {operation.step!r} is {step.status.value} and can't be resolved as {as_what}"
         )
-    if operation.undone and step.status is Status.PARKED and run.pivoted:
-        raise OperationRefusedError(
-            f"the run is past its pivot, so {operation.step!r} has to be done: retry, skip or "
-            "resolve it with a result"
-        )
+    if operation.undone and step.status is Status.PARKED:
+        if run.pivoted:
+            raise OperationRefusedError(
+                f"the run is past its pivot, so {operation.step!r} has to be done: retry, skip or "
+                "resolve it with a result"
+            )
+        if not interruptible(run, but=operation.step):
+            raise OperationRefusedError(_PIVOT_OUTSTANDING)
+    if not operation.undone:
+        _check_given(run, step, operation.result)
     resolved = ev.StepResolved(
         at=operation.at,
         actor=operation.actor,
@@ -166,9 +191,7 @@ def _compensate(
             "the run is past its pivot and can only go forward: retry, skip or resolve its steps"
         )
     if not interruptible(run):
-        raise OperationRefusedError(
-            "the pivot is outstanding and has no undo: wait for its answer, or resolve it"
-        )
+        raise OperationRefusedError(_PIVOT_OUTSTANDING)
     return [ev.CompensationStarted(at=operation.at, actor=operation.actor, reason=reason)]
 
 
@@ -178,3 +201,12 @@ def _step(run: RunState, key: str) -> StepState:
         begun = ", ".join(run.steps) or "none"
         raise OperationRefusedError(f"the run has no step {key!r} begun; it has {begun}")
     return step
+
+
+def _check_given(run: RunState, step: StepState, value: object) -> None:
+    """What an operator gives in the place of a fan-out's items has to be some."""
+    if isinstance(run.program.named[step.name], Each):
+        try:
+            checked_items(value)
+        except ExpressionError as error:
+            raise OperationRefusedError(f"{step.name!r}: {error}") from error

@@ -1,9 +1,12 @@
-"""A plan made ready to run: its nodes by name, with the scopes around them.
+"""A plan made ready to run: its nodes by name and by place, with the scopes around them.
 
 Derived from the plan once, shared by every run of it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
 
 from orchestrator.definition.plan import (
     CALLBACKS,
@@ -12,6 +15,7 @@ from orchestrator.definition.plan import (
     Let,
     Node,
     Plan,
+    Sequence,
     Sleep,
     Wait,
     When,
@@ -20,11 +24,30 @@ from orchestrator.definition.plan import (
 
 Named = Call | Wait | Sleep | Let | When | Each
 
+RESULT = "@result"
+"""The name of the saga's own result; the ``@`` keeps it apart from a saga's own names."""
+
+
+class Place:
+    """A node where it stands in its plan."""
+
+    __slots__ = ("children", "is_step", "node", "number", "parent", "position")
+
+    def __init__(self, node: Node, parent: Place | None, position: int, number: int) -> None:
+        self.node = node
+        self.parent = parent
+        self.position = position
+        """Its place among its parent's children."""
+        self.number = number
+        """Unique in the plan."""
+        self.children: list[Place] = []
+        self.is_step = isinstance(node, Call | Wait | Sleep)
+
 
 class Program:
     """A plan and its index."""
 
-    __slots__ = ("hash", "named", "plan", "scopes")
+    __slots__ = ("hash", "irreversible", "named", "places", "plan", "root", "scopes")
 
     def __init__(self, plan: Plan, plan_hash: str | None = None) -> None:
         self.plan = plan
@@ -32,7 +55,12 @@ class Program:
         self.named: dict[str, Named] = {}
         self.scopes: dict[str, tuple[str, ...]] = {}
         """For each name, the names of the ``Each`` nodes around it, outermost first."""
-        self._index(plan.body, ())
+        self.places: dict[str, Place] = {}
+        """Where each name stands; callbacks stand nowhere."""
+        self.irreversible: set[str] = set()
+        """Pivots that can't be taken back once they may have taken effect."""
+        body = Sequence((plan.body, Let(RESULT, plan.result)))
+        self.root = self._placed(body, None, 0, (), count())
         for event in CALLBACKS:
             for position, call in enumerate(plan.callbacks.get(event, ())):
                 self.named[callback_name(event, position)] = call
@@ -44,13 +72,25 @@ class Program:
             raise KeyError(name)
         return node
 
-    def _index(self, node: Node, around: tuple[str, ...]) -> None:
+    def _placed(
+        self,
+        node: Node,
+        parent: Place | None,
+        position: int,
+        around: tuple[str, ...],
+        numbers: Iterator[int],
+    ) -> Place:
+        place = Place(node, parent, position, next(numbers))
         if isinstance(node, Named):
             self.named[node.name] = node
             self.scopes[node.name] = around
+            self.places[node.name] = place
+        if isinstance(node, Call) and node.pivot and node.undo is None and not node.read_only:
+            self.irreversible.add(node.name)
         inner = (*around, node.name) if isinstance(node, Each) else around
         for child in children(node):
-            self._index(child, inner)
+            place.children.append(self._placed(child, place, len(place.children), inner, numbers))
+        return place
 
 
 def callback_name(event: str, position: int) -> str:

@@ -6,7 +6,7 @@ it. A state is treated as immutable: ``evolve`` makes a new one.
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ from orchestrator.kernel.events import CommandKind, Failure
 from orchestrator.kernel.program import Program
 
 
-class Phase(Enum):
+class Phase(StrEnum):
     """Which way a run goes."""
 
     FORWARD = "forward"
@@ -25,7 +25,7 @@ class Phase(Enum):
     COMPENSATED = "compensated"
 
 
-class Status(Enum):
+class Status(StrEnum):
     """Where one step stands."""
 
     RUNNING = "running"
@@ -66,6 +66,13 @@ class StepState(msgspec.Struct, frozen=True):
     result: Any = None
     doubt: bool = False
     """Some attempt may have taken effect without our knowing."""
+    reached: bool = False
+    """Some attempt may have left something behind: an effect, or a copy of itself still on its
+    way."""
+    refused: bool = False
+    """The last attempt's answer was a definite no."""
+    released: bool = False
+    """Its undo was parked, so earlier steps no longer wait for it."""
     failure: Failure | None = None
     reason: str = ""
 
@@ -86,13 +93,18 @@ class RunState(msgspec.Struct):
     """The items of each ``Each`` that was reached."""
     branches: dict[str, bool] = {}
     """What each condition that was reached said."""
+    lets: dict[str, Any] = {}
+    """The value of each ``Let`` that was reached."""
+    left: dict[tuple[int, tuple[int, ...]], int] = {}
+    """For each ``Parallel`` and ``Each`` under way, by place and index: how many branches the walk
+    still waits for."""
     signals: tuple[tuple[str, Any], ...] = ()
     """Signals that no step has waited for yet."""
     signal_ids: frozenset[str] = frozenset()
-    finished: bool = False
-    """Nothing is left to do in this direction."""
+    walked: bool = False
+    """The walk in this direction is at its end."""
     broken: tuple[str, ...] = ()
-    """Steps whose arguments, condition or items have no value."""
+    """Steps found unable to go on, yet to be parked."""
     reason: str = ""
     cause: Failure | None = None
     result: Any = None
@@ -106,6 +118,13 @@ class RunState(msgspec.Struct):
         """When the saga's own timeout is over; None when it has none, or past the pivot."""
         timeout_s = self.program.plan.timeout_s
         return None if timeout_s is None or self.pivoted else self.launched_at + timeout_s
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do in this direction."""
+        if self.phase is not Phase.COMPENSATING:
+            return self.walked
+        return self.walked and not any(step.status in UNSETTLED for step in self.steps.values())
 
     @property
     def parked(self) -> list[str]:
@@ -127,10 +146,18 @@ class RunState(msgspec.Struct):
 
 
 ENDED = frozenset({Phase.COMPLETED, Phase.COMPENSATED})
+EXECUTING = frozenset({Status.RUNNING, Status.UNDOING, Status.CALLING})
+"""A command to a participant is outstanding, or due later."""
 OUTSTANDING = frozenset(
     {Status.RUNNING, Status.UNDOING, Status.CALLING, Status.WAITING, Status.SLEEPING}
 )
 PARKED = frozenset({Status.PARKED, Status.UNDO_PARKED, Status.CALL_PARKED})
+UNSETTLED = frozenset({Status.RUNNING, Status.UNDOING, Status.UNDO_FAILED, Status.UNDO_PARKED})
+"""What keeps a compensating run from being compensated."""
+FORWARD_ONLY = frozenset(
+    {Status.RUNNING, Status.WAITING, Status.SLEEPING, Status.SKIPPED, Status.PARKED}
+)
+"""What no event may make of a step once compensation has started."""
 COMPLETE = frozenset({Status.DONE, Status.SKIPPED})
 
 KIND: dict[Status, CommandKind] = {
@@ -149,6 +176,30 @@ KIND: dict[Status, CommandKind] = {
     Status.CALL_PARKED: "callback",
 }
 """Which kind of command a status is about."""
+
+
+def interruptible(run: RunState, but: str | None = None) -> bool:
+    """Whether compensation may begin now: not past the pivot, and no pivot (``but`` this step) that
+    may take effect and can't be taken back.
+    """
+    if run.phase is not Phase.FORWARD or run.pivoted:
+        return False
+    irreversible = run.program.irreversible
+    return not irreversible or not any(
+        step.name in irreversible
+        and key != but
+        and (step.status is Status.RUNNING or (step.status is Status.PARKED and step.doubt))
+        for key, step in run.steps.items()
+    )
+
+
+def only_its_reply_settles(run: RunState, step: StepState, at: float) -> bool:
+    """Whether a running step has an attempt outstanding beside which an undo isn't safe: without a
+    barrier the undo could come first and leave the effect behind.
+    """
+    node = run.program.named[step.name]
+    return isinstance(node, Call) and not (node.barrier or node.read_only) and step.due <= at
+
 
 _S = Status
 TRANSITIONS: dict[tuple[Status, str], Status] = {
@@ -198,13 +249,17 @@ TRANSITIONS: dict[tuple[Status, str], Status] = {
 }
 """What an event makes of a step, by the step's status. What isn't here is a defect."""
 
-COMPENSATION_STARTED: dict[Status, Status] = {
-    _S.RUNNING: _S.FAILED,
-    _S.WAITING: _S.ABANDONED,
-    _S.SLEEPING: _S.ABANDONED,
-    _S.PARKED: _S.FAILED,
-    _S.BROKEN: _S.ABANDONED,
+UNDO_DUE = frozenset({_S.DONE, _S.SKIPPED, _S.FAILED, _S.REFUSED})
+"""What is undone, if it may have left an effect, once everything after it is: then it is undoing, or,
+where the plan has no undo for it, its undo has failed."""
+
+COMPENSATION_STARTED: dict[Status, tuple[Status, ...]] = {
+    _S.RUNNING: (_S.FAILED, _S.RUNNING),
+    _S.WAITING: (_S.ABANDONED,),
+    _S.SLEEPING: (_S.ABANDONED,),
+    _S.PARKED: (_S.FAILED, _S.ABANDONED),
 }
 """What the start of compensation makes of a step that isn't finished. A running step that only its
 own reply can settle (no barrier, an attempt outstanding) stays running until that reply or its
-deadline."""
+deadline; a parked step that can't have left anything behind is abandoned.
+"""

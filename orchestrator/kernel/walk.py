@@ -1,22 +1,23 @@
 """The two walks over a plan: forward to what is ready, backward to what has to be undone.
 
-Both look only at the state and change only the draft they are given, so that recovery is the same
-call as the normal path. Backward is forward mirrored: a sequence from its end, parallel branches
-together.
+Each event moves one step, so a walk climbs from that step only as far as things change: a fan-out of thousands costs
+the same per step as a sequence. Both look only at the state and change only the draft they are given. Backward is
+forward mirrored: a sequence from its end, parallel branches together.
 """
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from orchestrator.definition.plan import (
     Call,
     Each,
     Let,
-    Node,
     Parallel,
     Sequence,
     Sleep,
@@ -27,171 +28,278 @@ from orchestrator.definition.plan import (
 )
 from orchestrator.errors import ExpressionError
 from orchestrator.kernel.expressions import evaluate
-from orchestrator.kernel.state import COMPLETE, Phase, RunState, Status, StepState
+from orchestrator.kernel.program import Place
+from orchestrator.kernel.state import COMPLETE, UNDO_DUE, Phase, RunState, Status, StepState
 
 MAX_ITEMS = 10_000
 """The most items one fan-out may have."""
 
 Index = tuple[int, ...]
 
-
-def forward(run: RunState, node: Node, index: Index, at: float) -> bool:
-    """Start what is ready below ``node``; whether all of it is complete."""
-    match node:
-        case Call() | Wait() | Sleep():
-            step = run.steps.get(instance_key(node.name, index))
-            if step is None:
-                step = _start(run, node, index, at)
-            return step.status in COMPLETE
-        case Sequence():
-            return all(forward(run, child, index, at) for child in node.nodes)
-        case Parallel():
-            return _every([forward(run, branch, index, at) for branch in node.branches])
-        case When():
-            taken = _branch(run, node, index, at)
-            if taken is None:
-                return False
-            branch = node.then if taken else node.otherwise
-            return branch is None or forward(run, branch, index, at)
-        case Each():
-            items = _items(run, node, index, at)
-            if items is None:
-                return False
-            return _every([forward(run, node.body, (*index, i), at) for i in range(len(items))])
-        case Let():
-            return True
-
-
-def backward(run: RunState, node: Node, index: Index, at: float) -> bool:
-    """Begin the undos that are due below ``node``; whether earlier steps may be undone now.
-
-    A parked undo doesn't hold back the others.
-    """
-    match node:
-        case Call() | Wait() | Sleep():
-            return _undo(run, node, instance_key(node.name, index), at)
-        case Sequence():
-            return all(backward(run, child, index, at) for child in reversed(node.nodes))
-        case Parallel():
-            return _every([backward(run, branch, index, at) for branch in node.branches])
-        case When():
-            taken = run.branches.get(instance_key(node.name, index))
-            branch = node.then if taken else node.otherwise
-            return taken is None or branch is None or backward(run, branch, index, at)
-        case Each():
-            items = run.scopes.get(instance_key(node.name, index), ())
-            return _every([backward(run, node.body, (*index, i), at) for i in range(len(items))])
-        case Let():
-            return True
-
-
-def _every(branches: list[bool]) -> bool:
-    """All of them, each one looked at: a branch that isn't complete must not keep the next from
-    starting.
-    """
-    return all(branches)
-
-
-def may_have_effect(step: StepState, call: Call) -> bool:
-    """Whether an effect of this step could exist without a confirmed undo."""
-    match step.status:
-        case Status.DONE | Status.FAILED | Status.SKIPPED | Status.PARKED:
-            return not call.read_only
-        case Status.REFUSED:
-            return step.doubt and not call.barrier and not call.read_only
-        case _:
-            return False
-
-
-def _start(run: RunState, node: Step, index: Index, at: float) -> StepState:
-    key = instance_key(node.name, index)
-    around = run.program.scopes[node.name]
-    step = StepState(name=node.name, index=index, status=Status.RUNNING, since=at, due=at)
-    match node:
-        case Call():
-            try:
-                args = {k: evaluate(v, run, index, around) for k, v in node.args.items()}
-                step = msgspec.structs.replace(step, args=args)
-            except ExpressionError as error:
-                step = _broken(run, key, step, error)
-        case Wait():
-            step = _start_wait(run, node, step)
-        case Sleep():
-            step = _start_sleep(run, node, key, step, around)
-    run.steps[key] = step
-    return step
-
-
-def _start_wait(run: RunState, node: Wait, step: StepState) -> StepState:
-    for position, (name, data) in enumerate(run.signals):
-        if name == node.signal:
-            run.signals = run.signals[:position] + run.signals[position + 1 :]
-            return msgspec.structs.replace(step, status=Status.DONE, result=data)
-    due = step.since + node.timeout_s if node.timeout_s is not None else float("inf")
-    return msgspec.structs.replace(step, status=Status.WAITING, due=due)
-
-
-def _start_sleep(
-    run: RunState, node: Sleep, key: str, step: StepState, around: tuple[str, ...]
-) -> StepState:
-    try:
-        seconds = evaluate(node.duration, run, step.index, around)
-        if isinstance(seconds, str):
-            seconds = _duration_s(seconds)
-        if not isinstance(seconds, int | float):
-            raise ExpressionError(f"a sleep needs a number of seconds, not {seconds!r}")
-    except ExpressionError as error:
-        return _broken(run, key, step, error)
-    return msgspec.structs.replace(step, status=Status.SLEEPING, due=step.since + seconds)
-
-
-def _duration_s(text: str) -> float:
-    try:
-        return msgspec.convert(text, timedelta).total_seconds()
-    except msgspec.ValidationError as error:
-        raise ExpressionError(f"a sleep needs a duration, not {text!r}") from error
-
-
-def _branch(run: RunState, node: When, index: Index, at: float) -> bool | None:
-    key = instance_key(node.name, index)
-    if key not in run.branches:
-        value = _given_or_evaluated(run, node, key, index, at)
-        if value is _PENDING:
-            return None
-        run.branches = {**run.branches, key: bool(value)}
-    return run.branches[key]
-
-
-def _items(run: RunState, node: Each, index: Index, at: float) -> list[Any] | None:
-    key = instance_key(node.name, index)
-    if key not in run.scopes:
-        value = _given_or_evaluated(run, node, key, index, at)
-        if value is _PENDING:
-            return None
-        run.scopes = {**run.scopes, key: value}
-    return run.scopes[key]
-
-
 _PENDING: Any = object()
 
 
-def _given_or_evaluated(run: RunState, node: When | Each, key: str, index: Index, at: float) -> Any:
-    """The value of a condition or of items; where it has none, an operator's, once given."""
-    given = run.steps.get(key)
-    if given is not None:
-        return given.result if given.status in COMPLETE else _PENDING
+def begin(run: RunState, at: float) -> None:
+    """Start the first steps of a run."""
+    run.walked = _enter(run, run.program.root, (), at)
+
+
+def begin_again(run: RunState, name: str, index: Index, at: float) -> None:
+    """Start anew at a node whose state was taken away, or which an operator gave a value."""
+    place = run.program.places[name]
+    if _enter(run, place, index, at):
+        run.walked = _climb(run, place, index, at)
+
+
+def turn_back(run: RunState, at: float) -> None:
+    """Begin the first undos."""
+    run.left = {}
+    run.walked = _leave(run, run.program.root, (), at)
+
+
+def go_on(run: RunState, step: StepState, at: float) -> None:
+    """Do what follows now that ``step`` has come to its present status."""
+    place = run.program.places.get(step.name)
+    if place is None:
+        return
+    if run.phase is Phase.FORWARD:
+        if step.status not in COMPLETE:
+            return
+        if place.is_step:
+            run.walked = _climb(run, place, step.index, at)
+        else:
+            begin_again(run, step.name, step.index, at)
+    elif run.phase is Phase.COMPENSATING and _may_go_back(run, place, step, at):
+        run.walked = _climb(run, place, step.index, at)
+
+
+def _climb(run: RunState, place: Place, index: Index, at: float) -> bool:
+    """``place`` lies behind the walk: go on beside and above it; whether the walk is at its end."""
+    onward = run.phase is Phase.FORWARD
+    step = _enter if onward else _leave
+    while (parent := place.parent) is not None:
+        match parent.node:
+            case Sequence():
+                here = place.position
+                rest = parent.children[here + 1 :] if onward else parent.children[:here][::-1]
+                if not all(step(run, child, index, at) for child in rest):
+                    return False
+            case Parallel() | Each():
+                index = index[:-1] if isinstance(parent.node, Each) else index
+                key = (parent.number, index)
+                run.left[key] -= 1
+                if run.left[key]:
+                    return False
+                del run.left[key]
+            case _:
+                pass
+        place = parent
+    return True
+
+
+def _enter(run: RunState, place: Place, index: Index, at: float) -> bool:
+    """Start what is ready below ``place``; whether all of it is complete."""
+    node = place.node
+    match node:
+        case Call() | Wait() | Sleep():
+            return _start(run, node, index, at)
+        case Sequence():
+            return all(_enter(run, child, index, at) for child in place.children)
+        case Parallel():
+            branches = [_enter(run, child, index, at) for child in place.children]
+            return _joined(run, place, index, branches)
+        case When():
+            taken = _given(run, node, index, at)
+            if taken is _PENDING:
+                return False
+            run.branches[instance_key(node.name, index)] = bool(taken)
+            branch = _branch(place, taken=bool(taken))
+            return branch is None or _enter(run, branch, index, at)
+        case Each():
+            items = _given(run, node, index, at)
+            if items is _PENDING:
+                return False
+            run.scopes[instance_key(node.name, index)] = items
+            body = place.children[0]
+            branches = [_enter(run, body, (*index, i), at) for i in range(len(items))]
+            return _joined(run, place, index, branches)
+        case Let():
+            value = _given(run, node, index, at)
+            if value is _PENDING:
+                return False
+            run.lets[instance_key(node.name, index)] = value
+            return True
+
+
+def _leave(run: RunState, place: Place, index: Index, at: float) -> bool:
+    """Begin the undos that are due below ``place``; whether earlier steps may be undone now."""
+    node = place.node
+    match node:
+        case Call() | Wait() | Sleep():
+            step = run.steps.get(instance_key(node.name, index))
+            return step is None or _may_go_back(run, place, step, at)
+        case Sequence():
+            return all(_leave(run, child, index, at) for child in reversed(place.children))
+        case Parallel():
+            branches = [_leave(run, child, index, at) for child in place.children]
+            return _joined(run, place, index, branches)
+        case When():
+            taken = run.branches.get(instance_key(node.name, index))
+            branch = None if taken is None else _branch(place, taken=taken)
+            return branch is None or _leave(run, branch, index, at)
+        case Each():
+            items = run.scopes.get(instance_key(node.name, index), ())
+            body = place.children[0]
+            branches = [_leave(run, body, (*index, i), at) for i in range(len(items))]
+            return _joined(run, place, index, branches)
+        case Let():
+            return True
+
+
+def _joined(run: RunState, place: Place, index: Index, branches: list[bool]) -> bool:
+    """Whether all branches are behind the walk; if not, remember how many it waits for."""
+    left = branches.count(False)
+    if left:
+        run.left[place.number, index] = left
+    return left == 0
+
+
+def _branch(place: Place, *, taken: bool) -> Place | None:
+    if taken:
+        return place.children[0]
+    return place.children[1] if len(place.children) > 1 else None
+
+
+def _may_go_back(run: RunState, place: Place, step: StepState, at: float) -> bool:
+    """Whether steps before ``step`` may be undone now; begins its own undo where that is due.
+
+    A parked undo doesn't hold back the others, and isn't waited for again when it is retried.
+    """
+    match step.status:
+        case Status.RUNNING | Status.UNDOING | Status.UNDO_FAILED:
+            return False
+        case Status.UNDO_PARKED | Status.UNDONE:
+            if step.released:
+                return False
+            run.steps[instance_key(step.name, step.index)] = replace(step, released=True)
+            return True
+        case _:
+            node = place.node
+            if not isinstance(node, Call) or not may_have_effect(step, node):
+                return True
+            _start_undo(run, node, step, at)
+            return False
+
+
+def may_have_effect(step: StepState, call: Call) -> bool:
+    """Whether an effect of this step could exist, or yet come, without a confirmed undo."""
+    if call.read_only or step.status not in UNDO_DUE:
+        return False
+    return step.reached or step.status is Status.DONE
+
+
+def _start_undo(run: RunState, call: Call, step: StepState, at: float) -> None:
+    undoing = replace(
+        step, status=Status.UNDOING, since=at, due=at, attempt=1, base=0, failure=None, reason=""
+    )
+    key = instance_key(step.name, step.index)
+    if not call.compensable:
+        run.broken = (*run.broken, key)
+        reason = "it may have taken effect and has no undo"
+        undoing = replace(undoing, status=Status.UNDO_FAILED, attempt=0, reason=reason)
+    run.steps[key] = undoing
+
+
+def _start(run: RunState, step: Step, index: Index, at: float) -> bool:
+    """Start one step; whether it is complete at once."""
+    match step:
+        case Call():
+            _start_call(run, step, index, at)
+        case Sleep():
+            _start_sleep(run, step, index, at)
+        case Wait():
+            return _start_wait(run, step, index, at)
+    return False
+
+
+def _start_call(run: RunState, call: Call, index: Index, at: float) -> None:
+    around = run.program.scopes[call.name]
+    args: dict[str, Any] = {}
+    wrong: list[str] = []
+    for name, expr in call.args.items():
+        try:
+            args[name] = evaluate(expr, run, index, around)
+        except ExpressionError as error:
+            wrong.append(f"argument {name}: {error}")
+    step = StepState(
+        name=call.name, index=index, status=Status.RUNNING, since=at, due=at, args=args
+    )
+    if wrong:
+        _break(run, step, "; ".join(wrong))
+    else:
+        run.steps[instance_key(call.name, index)] = step
+
+
+def _start_wait(run: RunState, wait: Wait, index: Index, at: float) -> bool:
+    """Begin to wait; whether the signal has come before."""
+    key = instance_key(wait.name, index)
+    due = math.inf if wait.timeout_s is None else at + wait.timeout_s
+    step = StepState(name=wait.name, index=index, status=Status.WAITING, since=at, due=due)
+    for position, (name, data) in enumerate(run.signals):
+        if name == wait.signal:
+            run.signals = run.signals[:position] + run.signals[position + 1 :]
+            run.steps[key] = replace(step, status=Status.DONE, result=data)
+            return True
+    run.steps[key] = step
+    return False
+
+
+def _start_sleep(run: RunState, sleep: Sleep, index: Index, at: float) -> None:
+    step = StepState(name=sleep.name, index=index, status=Status.SLEEPING, since=at, due=at)
     try:
-        around = run.program.scopes[node.name]
-        if isinstance(node, When):
-            return evaluate(node.condition, run, index, around)
-        return _checked_items(evaluate(node.items, run, index, around))
+        around = run.program.scopes[sleep.name]
+        due = at + _seconds(evaluate(sleep.duration, run, index, around))
     except ExpressionError as error:
-        step = StepState(name=node.name, index=index, status=Status.RUNNING, since=at, due=at)
-        run.steps[key] = _broken(run, key, step, error)
+        _break(run, step, str(error))
+    else:
+        run.steps[instance_key(sleep.name, index)] = replace(step, due=due)
+
+
+def _seconds(duration: Any) -> float:
+    if isinstance(duration, str):
+        try:
+            return msgspec.convert(duration, timedelta).total_seconds()
+        except msgspec.ValidationError as error:
+            raise ExpressionError(f"a sleep needs a duration, not {duration!r}") from error
+    if not isinstance(duration, int | float) or not math.isfinite(duration):
+        raise ExpressionError(f"a sleep needs a number of seconds, not {duration!r}")
+    return float(duration)
+
+
+def _given(run: RunState, node: When | Each | Let, index: Index, at: float) -> Any:
+    """The value of a condition, of items, or of a name; where it has none, an operator's, once
+    given.
+    """
+    step = run.steps.get(instance_key(node.name, index))
+    if step is not None:
+        return step.result if step.status in COMPLETE else _PENDING
+    around = run.program.scopes[node.name]
+    try:
+        match node:
+            case When():
+                return evaluate(node.condition, run, index, around)
+            case Each():
+                return checked_items(evaluate(node.items, run, index, around))
+            case Let():
+                return evaluate(node.value, run, index, around)
+    except ExpressionError as error:
+        step = StepState(name=node.name, index=index, status=Status.BROKEN, since=at, due=at)
+        _break(run, step, str(error))
         return _PENDING
 
 
-def _checked_items(value: Any) -> list[Any]:
+def checked_items(value: Any) -> list[Any]:
+    """What a fan-out runs over. Raises ``ExpressionError``."""
     if not isinstance(value, list):
         raise ExpressionError(f"a fan-out needs a list, not {value!r}")
     if len(value) > MAX_ITEMS:
@@ -199,44 +307,7 @@ def _checked_items(value: Any) -> list[Any]:
     return value
 
 
-def _broken(run: RunState, key: str, step: StepState, error: ExpressionError) -> StepState:
+def _break(run: RunState, step: StepState, reason: str) -> None:
+    key = instance_key(step.name, step.index)
+    run.steps[key] = replace(step, status=Status.BROKEN, attempt=0, reason=reason)
     run.broken = (*run.broken, key)
-    return msgspec.structs.replace(step, status=Status.BROKEN, attempt=0, reason=str(error))
-
-
-def _undo(run: RunState, node: Step, key: str, at: float) -> bool:
-    step = run.steps.get(key)
-    if step is None:
-        return True
-    if step.status in {Status.RUNNING, Status.UNDOING, Status.UNDO_FAILED}:
-        return False
-    if not isinstance(node, Call) or not may_have_effect(step, node):
-        return True
-    undoing = msgspec.structs.replace(
-        step,
-        status=Status.UNDOING,
-        since=at,
-        due=at,
-        attempt=1,
-        base=0,
-        failure=None,
-        reason="",
-    )
-    if not node.compensable:
-        run.broken = (*run.broken, key)
-        undoing = msgspec.structs.replace(
-            undoing, attempt=0, reason="it may have taken effect and has no undo"
-        )
-    run.steps[key] = undoing
-    return False
-
-
-def settle(run: RunState, at: float) -> None:
-    """Bring a draft's outstanding work up to date with its facts."""
-    if run.phase is Phase.FORWARD:
-        run.finished = forward(run, run.program.plan.body, (), at)
-    elif run.phase is Phase.COMPENSATING:
-        proceed = backward(run, run.program.plan.body, (), at)
-        run.finished = proceed and not any(
-            step.status is Status.UNDO_PARKED for step in run.steps.values()
-        )
