@@ -10,7 +10,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic, TypeVar, TypeVarTuple, Unpack
+from typing import Any, Generic, TypeVar, TypeVarTuple
 
 import msgspec
 from sqlalchemy import event
@@ -18,7 +18,13 @@ from sqlalchemy.orm import Session
 
 from orchestrator.definition.saga import Saga
 from orchestrator.definition.values import check_size, encode
-from orchestrator.errors import Compensated, ResultTimeoutError, Stuck, UnknownSagaError
+from orchestrator.errors import (
+    Compensated,
+    ResultTimeoutError,
+    RunNotFoundError,
+    Stuck,
+    UnknownSagaError,
+)
 from orchestrator.journal.port import (
     LaunchRequest,
     Page,
@@ -121,7 +127,7 @@ class Run(Generic[R]):
         return None if cause is None else msgspec.to_builtins(cause)
 
     def _decoded(self, row: RunSummary) -> R:
-        return row.result if self._saga is None else self._saga.decode_result(row.result)  # type: ignore[no-any-return]
+        return row.result if self._saga is None else self._saga.decode_result(row.result)
 
 
 class Client:
@@ -143,8 +149,8 @@ class Client:
 
     def launch(
         self,
-        saga: Callable[[Unpack[Ts]], R],
-        *args: Unpack[Ts],
+        saga: Callable[[*Ts], R],
+        *args: *Ts,
         key: str | None = None,
         tags: Mapping[str, str] | None = None,
         session: Session | None = None,
@@ -161,13 +167,13 @@ class Client:
 
     def launch_many(
         self,
-        saga: Callable[[Unpack[Ts]], R],
-        arguments: Iterable[tuple[Unpack[Ts]]],
+        saga: Callable[[*Ts], R],
+        arguments: Iterable[tuple[*Ts]],
         *,
         keys: Sequence[str] | None = None,
         tags: Mapping[str, str] | None = None,
         session: Session | None = None,
-    ) -> list[Run[R]]:
+    ) -> Sequence[Run[R]]:
         """Start many runs of a saga in one transaction. ``keys``, if given, has one key per run."""
         defined = _defined(saga)
         inputs = [defined.encode_input(*args) for args in arguments]
@@ -190,16 +196,18 @@ class Client:
     ) -> Run[Any]:
         """Start a run of the saga called ``name`` with its input as JSON values by parameter."""
         saga = self.saga(name)
-        (run,) = self._launch([self._request(saga, saga.check_input(given), key, tags)], None, saga)
+        (run,) = self._launch(
+            [self._request(saga, saga.encode_input(**given), key, tags)], None, saga
+        )
         return run
 
     def launch_named_many(
         self, name: str, given: Sequence[Mapping[str, Any]], keys: Sequence[str | None]
-    ) -> list[Run[Any]]:
+    ) -> Sequence[Run[Any]]:
         """As ``launch_named``, many in one transaction."""
         saga = self.saga(name)
         requests = [
-            self._request(saga, saga.check_input(one), key, None)
+            self._request(saga, saga.encode_input(**one), key, None)
             for one, key in zip(given, keys, strict=True)
         ]
         return self._launch(requests, None, saga)
@@ -232,13 +240,18 @@ class Client:
         return self._journal.history(self._journal.find(run_id).run_id)
 
     def state(self, run_id: str, at: float | None = None) -> RunState:
-        """A run's whole state, now or at a time in epoch seconds."""
+        """A run's whole state, now or at a time in epoch seconds.
+
+        Raises ``RunNotFoundError`` while no coordinator has taken it yet, or if it came later.
+        """
         row = self._journal.find(run_id)
         events = [
             record.event
             for record in self._journal.history(row.run_id)
             if record.event is not None and (at is None or record.at <= at)
         ]
+        if not events:
+            raise RunNotFoundError(f"run {row.run_id} has no events yet: is a coordinator running?")
         return fold(Program(self._journal.plan(row.plan), row.plan), events)
 
     def signal(
@@ -315,7 +328,8 @@ class Client:
 
     def _operate(self, run_id: str, operation: msg.Operation) -> None:
         row = self._journal.find(run_id)
-        possible(self.state(row.run_id), operation)
+        if row.status != "accepted":
+            possible(self.state(row.run_id), operation)
         self._send(row.run_id, operation)
 
     def _send(self, run_id: str, message: msg.Message) -> None:
@@ -347,7 +361,7 @@ class Client:
 
     def _launch(
         self, requests: Sequence[LaunchRequest], session: Session | None, saga: Saga[..., R]
-    ) -> list[Run[R]]:
+    ) -> Sequence[Run[R]]:
         launched = self._journal.launch(requests, session)
         shards = {run.shard for run in launched if run.created}
         if session is None:

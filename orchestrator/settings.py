@@ -1,6 +1,7 @@
 """Settings: from the environment (``SAGA_...``), else from a TOML file, else defaults fit for trying things out.
 
-The file is the one ``SAGA_CONFIG`` names, else ``saga.toml`` in the working folder. Read by ``wiring`` and the CLI only.
+The file is the one ``SAGA_CONFIG`` names, else ``saga.toml`` in the working folder. Read by ``wiring`` and the CLI
+only.
 """
 
 from __future__ import annotations
@@ -24,6 +25,13 @@ from orchestrator.errors import SettingsError
 
 CONFIG_VARIABLE = "SAGA_CONFIG"
 DEFAULT_FILE = "saga.toml"
+
+
+def _actor() -> str:
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}@{socket.gethostname()}"
 
 
 class Settings(BaseSettings):
@@ -55,7 +63,7 @@ class Settings(BaseSettings):
     """Aim for this much work in one message."""
     payload_limit_bytes: int = Field(default=1024 * 1024, ge=1024)
     """The largest input, argument, result or signal, encoded."""
-    actor: str = Field(default_factory=lambda: _actor())
+    actor: str = Field(default_factory=_actor)
     """Who operations from here are recorded for."""
     log_level: str = "INFO"
     """Python's logging level."""
@@ -74,8 +82,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments before environment before file."""
         path = config_file()
@@ -105,10 +113,3 @@ def config_file() -> Path | None:
         return path
     path = Path(DEFAULT_FILE)
     return path if path.is_file() else None
-
-
-def _actor() -> str:
-    try:
-        return f"{getpass.getuser()}@{socket.gethostname()}"
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}@{socket.gethostname()}"

@@ -22,10 +22,10 @@ from orchestrator.coordinator.loop import Coordinator, CoordinatorOptions
 from orchestrator.coordinator.outbox import BundleOptions
 from orchestrator.definition.saga import Saga
 from orchestrator.errors import DefinitionError, SettingsError
-from orchestrator.journal.migrate import upgrade
 from orchestrator.journal.port import Journal
 from orchestrator.journal.sql import SqlJournal
-from orchestrator.participant.executor import ParticipantExecutor
+from orchestrator.journal.upgrade import upgrade
+from orchestrator.participant.executor import WorkExecutor
 from orchestrator.participant.registry import Registry
 from orchestrator.participant.service import Service
 from orchestrator.settings import Settings
@@ -103,7 +103,7 @@ def worker_app(settings: Settings) -> Celery:
     app = celery_app(settings)
     install(
         app,
-        ParticipantExecutor(Registry.of(services), limit_bytes=settings.payload_limit_bytes),
+        WorkExecutor(Registry.of(services)),
         namespace=settings.namespace,
         keys=signing_keys(settings),
         limit_bytes=_message_limit_bytes(settings),
@@ -141,9 +141,7 @@ def embedded(
     own = journal is None
     store = journal or make_journal(settings)
     local = LocalTransport(
-        ParticipantExecutor(
-            Registry.of(definitions.services), limit_bytes=settings.payload_limit_bytes
-        ),
+        WorkExecutor(Registry.of(definitions.services)),
         threads=threads,
     )
     driver = Coordinator(store, local, coordinator_options(settings), time.time)

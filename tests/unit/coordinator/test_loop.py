@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from orchestrator.journal.migrate import upgrade
+from orchestrator.journal.upgrade import upgrade
 
 from orchestrator.coordinator import turn
 from orchestrator.coordinator.loop import Coordinator, CoordinatorOptions
