@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from orchestrator.definition.plan import Kind, Operator
-from orchestrator.definition.static_types import is_whole, kind_of, name_of, present
+from orchestrator.definition.static_types import assignable, is_whole, kind_of, name_of, present
 from orchestrator.errors import DefinitionError
 
 
@@ -23,9 +23,7 @@ EQUALITY: frozenset[Operator] = frozenset({"==", "!="})
 ORDER: frozenset[Operator] = frozenset({"<", "<=", ">", ">="})
 
 _ALIKE = ({"number", "decimal"}, {"number", "bool"})
-_ORDERED: frozenset[Kind] = frozenset(
-    {"number", "decimal", "text", "datetime", "date", "duration", "any"}
-)
+_ORDERED: frozenset[Kind] = frozenset({"number", "decimal", "text", "datetime", "date", "duration"})
 
 _NUMERIC: frozenset[Operator] = frozenset({"+", "-", "*", "/", "//", "%"})
 _TIMES: dict[tuple[Kind, Operator, Kind], type] = {
@@ -94,11 +92,12 @@ def _comparison(op: Operator, left: Any, right: Any, kind: Kind, other: Kind) ->
     nothing = (type(None),)
     if nothing in {present(left), present(right)} and op in EQUALITY:
         return Typing(bool, "any", "any")
-    alike = (
-        kind == other or "any" in {kind, other} or any({kind, other} <= group for group in _ALIKE)
-    )
-    if alike and op in ORDER:
-        alike = kind in _ORDERED and other in _ORDERED
+    if op in ORDER:
+        alike = _comparable(kind, other) and _ordered(left, kind) and _ordered(right, other)
+    elif "any" in {kind, other}:
+        alike = assignable(left, right) or assignable(right, left)
+    else:
+        alike = _comparable(kind, other)
     if not alike:
         raise DefinitionError(
             f"{name_of(left)} {op} {name_of(right)} makes no sense: the types don't compare"
@@ -108,8 +107,18 @@ def _comparison(op: Operator, left: Any, right: Any, kind: Kind, other: Kind) ->
     return Typing(bool, kind, kind if other == "any" else other)
 
 
+def _comparable(kind: Kind, other: Kind) -> bool:
+    return kind == other or "any" in {kind, other} or any({kind, other} <= g for g in _ALIKE)
+
+
+def _ordered(type_: Any, kind: Kind) -> bool:
+    return kind in _ORDERED if kind != "any" else Any in present(type_)
+
+
 def _arithmetic(op: Operator, left: Any, right: Any, kind: Kind, other: Kind) -> Typing | None:
     kinds = {kind, other}
+    if any(k == "any" and Any not in present(t) for k, t in ((kind, left), (other, right))):
+        return None
     if kinds == {"number"} and op in _NUMERIC:
         whole = op != "/" and is_whole(left) and is_whole(right)
         return Typing(int if whole else float, kind, other)
