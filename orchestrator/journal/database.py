@@ -20,7 +20,6 @@ from sqlalchemy.exc import (
     InternalError,
     NoSuchModuleError,
     OperationalError,
-    ProgrammingError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
@@ -53,15 +52,7 @@ class Database:
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run queries against one connection; tried again while the database can't be reached."""
-        for attempt in Retrying(
-            retry=retry_if_exception_type(JournalUnavailableError),
-            wait=wait_random_exponential(multiplier=0.05, max=1.0),
-            stop=stop_after_delay(self._retry_s),
-            reraise=True,
-        ):
-            with attempt, self._connected(self._reading) as connection:
-                return work(connection)
-        raise AssertionError("tenacity reraises the last error")
+        return self.retried(lambda: self._read_once(work))
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run one transaction, once. Raises ``OutcomeUnknownError`` when its commit got no answer."""
@@ -85,9 +76,25 @@ class Database:
         with self._connected(self._reading) as connection, _committing():
             return work(connection)
 
+    def retried(self, work: Callable[[], T]) -> T:
+        """Run a read; tried again while the database can't be reached."""
+        for attempt in Retrying(
+            retry=retry_if_exception_type(JournalUnavailableError),
+            wait=wait_random_exponential(multiplier=0.05, max=1.0),
+            stop=stop_after_delay(self._retry_s),
+            reraise=True,
+        ):
+            with attempt:
+                return work()
+        raise AssertionError("tenacity reraises the last error")
+
     def close(self) -> None:
         """Close the pool's connections."""
         self.engine.dispose()
+
+    def _read_once(self, work: Callable[[Connection], T]) -> T:
+        with self._connected(self._reading) as connection:
+            return work(connection)
 
     @contextmanager
     def _connected(self, engine: Engine) -> Iterator[Connection]:
@@ -103,26 +110,46 @@ class Database:
 
 def meaning(error: Exception, engine: Engine) -> Exception:
     """The error of ours that a database error stands for; the same error when it stands for none."""
-    where = engine.url.render_as_string(hide_password=True)
     if isinstance(error, PoolTimeoutError):
-        return JournalUnavailableError(f"no free connection to the journal at {where}: {error}")
+        return unavailable(engine, error)
     if not isinstance(error, DBAPIError) or isinstance(error, IntegrityError):
         return error
-    cause = str(error.orig).strip()
-    if lacks_table(error):
-        return SchemaError(f"the journal at {where} has no tables ({cause}): run `saga db upgrade`")
+    cause = error.orig or error
+    if lacks_table(cause):
+        return no_tables(engine, cause)
     if error.connection_invalidated or isinstance(error, _TRANSIENT):
-        return JournalUnavailableError(f"the journal at {where} can't be used now: {cause}")
+        return unavailable(engine, cause)
     return error
 
 
-def lacks_table(error: DBAPIError) -> bool:
-    """Whether the database said that a table or column of ours isn't there."""
-    if isinstance(error, ProgrammingError):
-        return getattr(error.orig, "sqlstate", None) in {"42P01", "42703"}
-    return isinstance(error, OperationalError) and str(error.orig).startswith(
-        ("no such table", "no such column")
+def unavailable(engine: Engine, cause: BaseException) -> JournalUnavailableError:
+    """The error for a database that can't be reached, or refuses to work now."""
+    return JournalUnavailableError(f"the journal at {_where(engine)} can't be used now: {cause}")
+
+
+def outcome_unknown(cause: BaseException) -> OutcomeUnknownError:
+    """The error for a commit that got no answer."""
+    return OutcomeUnknownError(
+        f"the journal was lost while it committed, read back what it holds: {cause}"
     )
+
+
+def no_tables(engine: Engine, cause: BaseException) -> SchemaError:
+    """The error for a database that nobody has prepared."""
+    return SchemaError(
+        f"the journal at {_where(engine)} has no tables ({cause}): run `saga db upgrade`"
+    )
+
+
+def lacks_table(cause: BaseException) -> bool:
+    """Whether the driver said that a table or column of ours isn't there."""
+    if isinstance(cause, sqlite3.OperationalError):
+        return str(cause).startswith(("no such table", "no such column"))
+    return getattr(cause, "sqlstate", None) in {"42P01", "42703"}
+
+
+def _where(engine: Engine) -> str:
+    return engine.url.render_as_string(hide_password=True)
 
 
 @contextmanager
@@ -132,9 +159,7 @@ def _committing() -> Iterator[None]:
         yield
     except DBAPIError as error:
         if error.connection_invalidated or isinstance(error.orig, sqlite3.OperationalError):
-            raise OutcomeUnknownError(
-                f"the journal was lost while it committed, read back what it holds: {error.orig}"
-            ) from error
+            raise outcome_unknown(error.orig or error) from error
         raise
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
 
 from orchestrator.errors import FencedError
 from orchestrator.journal.array_text import (
@@ -19,10 +18,11 @@ from orchestrator.journal.array_text import (
     optional_texts,
     texts,
 )
-from orchestrator.journal.database import Database
-from orchestrator.journal.port import ShardWrite, Tenure
+from orchestrator.journal.held_connection import HeldConnection, KeyTakenError
+from orchestrator.journal.port import InboxItem, ShardWrite, Tenure
 from orchestrator.journal.records import Row, rows_of
 from orchestrator.journal.run_rows import CHANGING, COLUMNS, RunRow, run_row
+from orchestrator.kernel.codec import decode_message
 
 _RUN_SOURCE = """
     SELECT * FROM unnest(
@@ -65,6 +65,16 @@ WITH held AS MATERIALIZED (
 SELECT shard FROM held
 """  # noqa: S608 - made of constants
 
+# Never more than `limit` rows a shard are looked at, however long the queue is.
+INBOX = """
+SELECT i.id, i.shard, i.run_id, i.message
+FROM unnest(%s::int[], %s::bigint[]) AS t(shard, taken)
+CROSS JOIN LATERAL (
+    SELECT * FROM saga_inbox WHERE shard = t.shard AND id > t.taken ORDER BY id LIMIT %s
+) AS i
+ORDER BY i.id LIMIT %s
+"""
+
 TAKEN = """
 SELECT e.shard FROM saga_event e
 JOIN unnest(%s::int[], %s::bigint[]) AS t(shard, "offset") ON t.shard = e.shard AND t."offset" = e."offset"
@@ -72,19 +82,26 @@ ORDER BY e.shard LIMIT 1
 """
 
 
-def append(database: Database, writes: Sequence[ShardWrite]) -> list[Tenure]:
+def append(held: HeldConnection, writes: Sequence[ShardWrite]) -> list[Tenure]:
     """Write one turn. Errors as in the port."""
     parameters, after = _parameters(writes)
     tenures = [write.tenure for write in writes]
     try:
-        held = database.write_single(
-            lambda connection: connection.exec_driver_sql(APPEND, parameters).scalars().all()
-        )
-    except IntegrityError as error:
-        raise FencedError(_taken(database, tenures, error)) from error
-    if len(held) != len(writes):
-        raise FencedError(min({tenure.shard for tenure in tenures} - set(held)))
+        rows = held.write(APPEND, parameters)
+    except KeyTakenError as error:
+        raise FencedError(_taken(held, tenures)) from error
+    if len(rows) != len(writes):
+        raise FencedError(min({tenure.shard for tenure in tenures} - {row[0] for row in rows}))
     return after
+
+
+def inbox(
+    held: HeldConnection, shards: Sequence[int], after: dict[int, int], limit: int
+) -> list[InboxItem]:
+    """Waiting messages; see the port."""
+    above = [after.get(shard, 0) for shard in shards]
+    rows = held.read(INBOX, (numbers(shards), numbers(above), limit, limit))
+    return [InboxItem(id_, shard, run, decode_message(data)) for id_, shard, run, data in rows]
 
 
 def run_columns(rows: Sequence[RunRow]) -> list[str]:
@@ -159,13 +176,10 @@ def _event_columns(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _taken(database: Database, tenures: Sequence[Tenure], error: IntegrityError) -> int:
+def _taken(held: HeldConnection, tenures: Sequence[Tenure]) -> int:
     """The shard whose next offset another writer has used."""
-    places = (
-        numbers(tenure.shard for tenure in tenures),
-        numbers(tenure.next_offset for tenure in tenures),
-    )
-    shard = database.read(lambda connection: connection.exec_driver_sql(TAKEN, places).scalar())
-    if shard is None:
-        raise error
-    return int(shard)
+    shards = numbers(tenure.shard for tenure in tenures)
+    offsets = numbers(tenure.next_offset for tenure in tenures)
+    found = held.read(TAKEN, (shards, offsets))
+    assert found, "a primary key was taken, but no record stands in any of the next places"
+    return int(found[0][0])

@@ -18,6 +18,7 @@ from orchestrator.definition.plan import Plan
 from orchestrator.errors import InvalidInputError, RunNotFoundError, SchemaError
 from orchestrator.journal import launches, leases, listing, log, postgresql, sqlite
 from orchestrator.journal.database import Database, meaning
+from orchestrator.journal.held_connection import HeldConnection
 from orchestrator.journal.plans import PlanStore
 from orchestrator.journal.port import (
     InboxItem,
@@ -56,7 +57,7 @@ class SqlJournal:
         self._owns_engine = self._database.engine is not source
         self._plans = PlanStore(self._database)
         self._shards = 0
-        self._dialect = postgresql if self._database.is_postgresql else sqlite
+        self._held = HeldConnection(self._database.engine) if self._database.is_postgresql else None
 
     @property
     def engine(self) -> Engine:
@@ -65,6 +66,8 @@ class SqlJournal:
 
     def close(self) -> None:
         """Let go of connections; an engine that was handed in is left alone."""
+        if self._held is not None:
+            self._held.close()
         if self._owns_engine:
             self._database.close()
 
@@ -101,12 +104,19 @@ class SqlJournal:
 
     def append(self, writes: Sequence[ShardWrite]) -> list[Tenure]:
         """Write one turn, all or nothing; see the port."""
-        return self._dialect.append(self._database, writes) if writes else []
+        if not writes:
+            return []
+        if self._held is not None:
+            return postgresql.append(self._held, writes)
+        return sqlite.append(self._database, writes)
 
     def inbox(self, shards: Sequence[int], after: dict[int, int], limit: int) -> list[InboxItem]:
         """Waiting messages; see the port."""
+        held = self._held
         if not shards:
             return []
+        if held is not None:
+            return self._database.retried(lambda: postgresql.inbox(held, shards, after, limit))
         return self._database.read(lambda connection: log.inbox(connection, shards, after, limit))
 
     def open_runs(self, shard: int) -> list[str]:
@@ -200,7 +210,7 @@ class SqlJournal:
 
     def rebuild(self, summarize: Summarize) -> int:
         """Make the read model anew, a shard at a time; returns the number of runs."""
-        upsert = self._dialect.upsert_runs
+        upsert = postgresql.upsert_runs if self._database.is_postgresql else sqlite.upsert_runs
         return sum(
             log.rebuild_shard(self._database, shard, self.plan, summarize, upsert)
             for shard in range(self.shards())

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from sqlalchemy import text
 
 from orchestrator.journal.records import link
 from orchestrator.journal.sql import SqlJournal
-from orchestrator.journal.upgrade import upgrade
-from tests.contract.journal_samples import SHARDS, done, run_in, started, write
+from tests.contract.journal_samples import done, run_in, started, write
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlJournal]:
-    """The two whose tables someone can get at."""
-    url = (
-        f"sqlite:///{tmp_path / 'journal.db'}"
-        if request.param == "sqlite"
-        else request.getfixturevalue("postgres_url")
-    )
-    upgrade(url, shards=SHARDS)
-    found = SqlJournal(url)
+@pytest.fixture
+def stored(sql_journal: SqlJournal) -> SqlJournal:
+    """A journal with some events in shard 1."""
     run_id = run_in(1)
-    tenure = started(found, run_id)
-    found.append([write(tenure, [(run_id, done(at=float(n))) for n in range(5)], cursor=(7, 0))])
-    yield found
-    found.close()
+    tenure = started(sql_journal, run_id)
+    events = [(run_id, done(at=float(n))) for n in range(5)]
+    sql_journal.append([write(tenure, events, cursor=(7, 0))])
+    return sql_journal
 
 
 @pytest.mark.parametrize(
