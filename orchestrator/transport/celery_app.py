@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery import Celery
+from celery import Celery, bootsteps
 from celery.apps.worker import Worker
 
 from orchestrator.transport.brokers.address import BrokerAddress, parse_broker
 
 EXECUTE_TASK = "orchestrator.execute"
+POOL_WATCH_EVERY_S = 0.5
 VISIBILITY_TIMEOUT_S = 24 * 3600
 """Redis only. Far above any step: what a dead worker held is dispatched again by its deadline, not by this."""
 
@@ -26,6 +27,7 @@ def make_celery(broker_url: str, *, name: str = "orchestrator", **settings: Any)
     address = parse_broker(broker_url)
     app = _SagaCelery(name, broker=address.url, set_as_current=False)
     app.conf.update({**_common(), **_for_broker(address), **settings})
+    app.steps["worker"].add(_PoolWatch)
     return app
 
 
@@ -44,6 +46,23 @@ class _SagaCelery(Celery):
     @property
     def Worker(self) -> Any:  # noqa: N802 - Celery's name
         return self.subclass_with_self(_LeanWorker)
+
+
+class _PoolWatch(bootsteps.StartStopStep):
+    """Looks for dead worker processes twice a second.
+
+    Celery is told by the closing of a pipe, but a process that was killed closes it a moment before it can be reaped.
+    When that moment is missed, the next look is Celery's own, every 5 s.
+    """
+
+    requires = ("celery.worker.components:Pool",)
+    _timer: Any = None
+
+    def register_with_event_loop(self, worker: Any, hub: Any) -> None:
+        """Set the timer; Celery calls this again after every reconnection."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = hub.call_repeatedly(POOL_WATCH_EVERY_S, worker.pool.maintain_pool)
 
 
 def _common() -> dict[str, Any]:

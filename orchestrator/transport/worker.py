@@ -194,7 +194,9 @@ class WorkRequest(Request):
 
     def on_failure(self, exc_info: Any, *arguments: Any, **options: Any) -> None:
         """The process died, was killed, or exited: the task itself raises nothing."""
-        self._report(str(exc_info.exception))
+        error = exc_info.exception
+        error = getattr(error, "exc", error)  # without the parent's own traceback
+        self._report(f"{type(error).__name__}: {error}")
         super().on_failure(exc_info, *arguments, **options)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001
