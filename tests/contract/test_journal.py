@@ -10,6 +10,7 @@ import pytest
 from orchestrator.errors import EncodingError, FencedError, RunNotFoundError, UnknownSagaError
 from orchestrator.journal.port import Journal, RunFilter
 from orchestrator.journal.records import TENURE
+from orchestrator.kernel.events import Event
 from orchestrator.kernel.messages import Cancel, Launch, Signal
 from tests.contract.journal_samples import (
     PLAN,
@@ -35,7 +36,10 @@ class TestAppend:
 
     def test_events_come_back_as_written_in_order_and_without_gaps(self, journal: Journal) -> None:
         run_id = run_in(1)
-        events = [launched(run_id), done(result={"x": [1, 'q"\\', None]}, actor='a"b\\c,{}')]
+        events: list[Event] = [
+            launched(run_id),
+            done(result={"x": [1, 'q"\\', None]}, actor='a"b\\c,{}'),
+        ]
         tenure = journal.begin_tenure(1, "one", 0.5)
         tenure = journal.append([write(tenure, [(run_id, event) for event in events])])[0]
         journal.append([write(tenure, [(run_id, completed(at=3.25))])])

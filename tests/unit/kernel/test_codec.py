@@ -21,11 +21,15 @@ from orchestrator.kernel.codec import (
 
 GOLDEN = [
     json.loads(line)
-    for line in (Path(__file__).parent / "golden_events.jsonl").read_text(encoding="utf-8").splitlines()
+    for line in (Path(__file__).parent / "golden_events.jsonl")
+    .read_text(encoding="utf-8")
+    .splitlines()
 ]
 
 
-@pytest.mark.parametrize("golden", GOLDEN, ids=lambda golden: f"{golden['type']}-{golden['version']}")
+@pytest.mark.parametrize(
+    "golden", GOLDEN, ids=lambda golden: f"{golden['type']}-{golden['version']}"
+)
 def test_a_golden_event_still_decodes(golden: dict[str, Any]) -> None:
     event = decode_event(golden["type"], golden["version"], json.dumps(golden["data"]).encode())
     read = json.loads(encode_event(event))
@@ -69,9 +73,17 @@ def test_an_old_event_that_did_not_change_needs_no_upcaster() -> None:
     [
         ("StepUndone", CURRENT_VERSION, b'{"type":"StepUndone","at":1.0}'),
         ("StepUndone", CURRENT_VERSION, b"not json"),
-        ("StepUndone", CURRENT_VERSION, b'{"type":"StepUndone","at":1.0,"step":"\xff","attempt":1}'),
+        (
+            "StepUndone",
+            CURRENT_VERSION,
+            b'{"type":"StepUndone","at":1.0,"step":"\xff","attempt":1}',
+        ),
         ("StepUndone", CURRENT_VERSION, b'{"type":"RunCompensated","at":1.0}'),
-        ("StepUndone", CURRENT_VERSION + 1, b'{"type":"StepUndone","at":1.0,"step":"a","attempt":1}'),
+        (
+            "StepUndone",
+            CURRENT_VERSION + 1,
+            b'{"type":"StepUndone","at":1.0,"step":"a","attempt":1}',
+        ),
         ("Nonsense", CURRENT_VERSION, b"{}"),
     ],
 )
@@ -83,8 +95,12 @@ def test_what_is_no_event_is_refused(name: str, version: int, data: bytes) -> No
 @pytest.mark.parametrize(
     "message",
     [
-        messages.Launch(at=1.0, run_id="r", saga="s", version=1, plan="p", input={"a": [1, None]}, key="k"),
-        messages.Reply(at=1.0, step="a", kind="do", attempt=1, outcome="succeeded", result={"x": 1}),
+        messages.Launch(
+            at=1.0, run_id="r", saga="s", version=1, plan="p", input={"a": [1, None]}, key="k"
+        ),
+        messages.Reply(
+            at=1.0, step="a", kind="do", attempt=1, outcome="succeeded", result={"x": 1}
+        ),
         messages.Expired(at=1.0, step="a", kind="undo", attempt=2),
         messages.TimerFired(at=1.0),
         messages.Signal(at=1.0, actor="ann", name="go", data=[1]),
