@@ -34,10 +34,10 @@ def commit(connection: Connection) -> None:
     """Commit. Raises ``CommitUnknownError``, or the database's own error where that means a rollback."""
     try:
         connection.commit()
-    except DBAPIError as error:
-        if _is_definite(error, connection.dialect.name):
+    except Exception as error:
+        if isinstance(error, DBAPIError) and _is_definite(error, connection.dialect.name):
             raise
-        raise CommitUnknownError(str(error)) from error
+        raise CommitUnknownError(f"the connection was lost in COMMIT: {error}") from error
 
 
 def check_intact(connection: Connection, transaction: RootTransaction | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.orm import Session
 
 from orchestrator.errors import Refused
@@ -206,9 +206,15 @@ def somebody_waits(url: str) -> bool:
         if url.startswith("postgresql")
         else "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
     )
+    with closing_engine(url) as engine, engine.connect() as connection:
+        return bool(connection.execute(text(statement)).scalar_one())
+
+
+@contextmanager
+def closing_engine(url: str) -> Iterator[Engine]:
+    """Open an engine of the test's own."""
     engine = create_engine(url)
     try:
-        with engine.connect() as connection:
-            return bool(connection.execute(text(statement)).scalar_one())
+        yield engine
     finally:
         engine.dispose()

@@ -6,12 +6,22 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from orchestrator.transport.messages import Answer
-from tests.contract.barrier_shop import DATABASES, Shop, charge, do, opened, somebody_waits
+from tests.contract.barrier_shop import (
+    DATABASES,
+    Shop,
+    charge,
+    closing_engine,
+    do,
+    opened,
+    somebody_waits,
+    undo,
+)
 from tests.waiting import eventually
 
 
@@ -114,3 +124,104 @@ class TestTransaction:
         shop.one(do(step="young"))
         assert shop.service.prune(timedelta(hours=1)) == 1
         assert shop.rows == {"r1:young": "done"}
+
+
+class TestLostConnections:
+    """A server that goes away at the worst moments."""
+
+    def test_a_commit_that_took_effect_unheard_is_read_back(
+        self, shop: Shop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shop.one(do(step="warm", participant="shop.burn", args={"quantity": 0}))
+        _lose_next_commit(shop, monkeypatch, took_effect=True)
+        answer = shop.one(do())
+        assert answer.outcome == "succeeded"
+        assert answer.result == {"sku": "apple", "quantity": 2}
+        assert (shop.stock, shop.rows) == (98, {"r1:reserve": "done", "r1:warm": "done"})
+
+    def test_a_commit_that_may_not_have_taken_effect_is_unknown(
+        self, shop: Shop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shop.one(do(step="warm", participant="shop.burn", args={"quantity": 0}))
+        _lose_next_commit(shop, monkeypatch, took_effect=False)
+        assert shop.one(do()).outcome == "lost"
+        assert shop.stock == 100
+        assert shop.one(do(attempt=2)).outcome == "succeeded"
+        assert shop.stock == 98
+
+    def test_the_same_for_an_undo(self, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+        shop.one(do())
+        shop.one(do(step="other"))
+        _lose_next_commit(shop, monkeypatch, took_effect=False)
+        assert shop.one(undo()).outcome == "lost"
+        assert shop.stock == 96
+        assert shop.one(undo(attempt=2)).outcome == "succeeded"
+        _lose_next_commit(shop, monkeypatch, took_effect=True)
+        assert shop.one(undo(step="other")).outcome == "succeeded"
+        assert shop.stock == 100
+
+    def test_the_same_for_a_refusal(self, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+        shop.one(do(step="warm"))
+        _lose_next_commit(shop, monkeypatch, took_effect=True)
+        assert shop.one(do(13)).outcome == "refused"
+        _lose_next_commit(shop, monkeypatch, took_effect=False)
+        assert shop.one(do(13, step="other")).outcome == "lost"
+
+    def test_a_pooled_connection_that_the_server_dropped_is_replaced(self, shop: Shop) -> None:
+        if shop.url.startswith("sqlite"):
+            _close_pooled(shop)
+        else:
+            _drop_sessions(shop)
+        assert shop.one(do()).outcome == "succeeded"
+        assert shop.stock == 98
+
+    def test_a_connection_lost_while_the_participant_works_is_a_failure(self, shop: Shop) -> None:
+        if shop.url.startswith("sqlite"):
+            return  # it has no connection to lose
+        shop.before_commit = lambda: _drop_sessions(shop)
+        assert shop.one(do()).outcome == "failed"
+        shop.before_commit = lambda: None
+        assert shop.stock == 100
+        assert shop.one(do(attempt=2)).outcome == "succeeded"
+
+
+def _lose_next_commit(shop: Shop, monkeypatch: pytest.MonkeyPatch, *, took_effect: bool) -> None:
+    """Have the connection break in the next COMMIT, after or before the server took it."""
+    assert shop.service.database is not None
+    dialect = shop.service.database.engine().dialect
+    commit, rollback = dialect.do_commit, dialect.do_rollback
+
+    def lost(connection: Any) -> None:
+        monkeypatch.setattr(dialect, "do_commit", commit)
+        (commit if took_effect else rollback)(connection)
+        connection.driver_connection.close()
+        commit(connection)
+
+    monkeypatch.setattr(dialect, "do_commit", lost)
+
+
+def _close_pooled(shop: Shop) -> None:
+    assert shop.service.database is not None
+    with shop.service.database.engine().connect() as connection:
+        driver = connection.connection.driver_connection
+    assert driver is not None
+    driver.close()
+
+
+def _drop_sessions(shop: Shop) -> None:
+    """End every session in the shop's database but our own."""
+    with closing_engine(shop.url) as engine, engine.connect() as connection:
+        if shop.url.startswith("postgresql"):
+            connection.execute(
+                text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+            )
+            return
+        others = text(
+            "SELECT id FROM information_schema.processlist "
+            "WHERE db = DATABASE() AND id <> CONNECTION_ID()"
+        )
+        for (session,) in connection.execute(others).all():
+            connection.exec_driver_sql(f"KILL {session}")
