@@ -6,10 +6,19 @@ exact.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
-from decimal import Decimal, DecimalException
+from decimal import (
+    ROUND_HALF_EVEN,
+    Context,
+    Decimal,
+    DecimalException,
+    InvalidOperation,
+    Overflow,
+    localcontext,
+)
 from typing import Any
 
 import msgspec
@@ -24,6 +33,7 @@ from orchestrator.definition.plan import (
     Let,
     Listing,
     Operation,
+    Operator,
     Param,
     Record,
     Result,
@@ -32,12 +42,14 @@ from orchestrator.definition.plan import (
 from orchestrator.errors import ExpressionError
 from orchestrator.kernel.state import COMPLETE, RunState
 
-_READERS: dict[Kind, Callable[[Any], Any]] = {
-    "decimal": lambda value: Decimal(str(value)),
-    "datetime": lambda value: msgspec.convert(value, datetime),
-    "date": lambda value: msgspec.convert(value, date),
-    "duration": lambda value: msgspec.convert(value, timedelta),
-}
+_CONTEXT = Context(
+    prec=28,
+    rounding=ROUND_HALF_EVEN,
+    Emin=-999_999,
+    Emax=999_999,
+    traps=[InvalidOperation, Overflow],
+)
+"""The decimal arithmetic of every run: a replay must not depend on what the process has set."""
 
 _OPERATORS: dict[str, Callable[..., Any]] = {
     "+": operator.add,
@@ -56,6 +68,13 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "neg": operator.neg,
     "in": lambda item, container: item in container,
 }
+
+_ARITHMETIC = frozenset({"-", "*", "/", "//", "%"})
+"""Operators for numbers and times alone: on text and lists Python gives some of them other meanings."""
+
+_DIVISIONS = frozenset({"/", "//", "%"})
+_ON_ANYTHING = frozenset({"==", "!=", "not", "in"})
+"""Operators that have a value where an operand has none."""
 
 _PLAIN = (str, int, float, bool, type(None), list, dict)
 
@@ -113,7 +132,7 @@ def _field(value: Any, name: str) -> Any:
 
 def _element(value: Any, key: int | str) -> Any:
     try:
-        return value[key]
+        return value[str(key) if isinstance(value, dict) else key]
     except (KeyError, IndexError, TypeError) as error:
         raise ExpressionError(f"no element {key!r} in {_named(value)}") from error
 
@@ -126,21 +145,44 @@ def _operation(
         if left is (expr.op == "or"):
             return left
         return bool(evaluate(expr.args[1], run, index, around))
-    kinds = (expr.kind, expr.other if expr.other != "any" else expr.kind)
     values = [evaluate(arg, run, index, around) for arg in expr.args]
     try:
-        operands = [_read(value, kind) for value, kind in zip(values, kinds, strict=False)]
-        value = _OPERATORS[expr.op](*operands)
-    except (
-        TypeError,
-        ValueError,
-        ArithmeticError,
-        DecimalException,
-        msgspec.ValidationError,
-    ) as error:
+        value = _computed(expr, values)
+    except (TypeError, ValueError, ArithmeticError, msgspec.ValidationError) as error:
         shown = ", ".join(_named(value) for value in values)
         raise ExpressionError(f"{expr.op!r} has no value for {shown}: {error}") from error
     return value if isinstance(value, _PLAIN) else msgspec.to_builtins(value)
+
+
+def _computed(expr: Operation, values: list[Any]) -> Any:
+    """The operator's value. Raises ``TypeError``, ``ValueError``, ``ArithmeticError``,
+    ``msgspec.ValidationError``.
+    """
+    other = expr.other if expr.other != "any" else expr.kind
+    if expr.op == "in" and isinstance(values[1], list):
+        operands = [_read(values[0], expr.kind), [_read(value, other) for value in values[1]]]
+    else:
+        operands = [_read(v, k) for v, k in zip(values, (expr.kind, other), strict=False)]
+    if expr.op not in _ON_ANYTHING and None in values:
+        raise TypeError("a value is missing")
+    if expr.op in _ARITHMETIC and any(isinstance(o, str | list | dict) for o in operands):
+        raise TypeError("it needs numbers or times")
+    if expr.op in _DIVISIONS and not operands[1]:
+        raise ZeroDivisionError("the division is by zero")
+    value = _applied(expr.op, operands)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ArithmeticError("the result is not a finite number")
+    return value
+
+
+def _applied(op: Operator, operands: list[Any]) -> Any:
+    if not any(isinstance(operand, Decimal) for operand in operands):
+        return _OPERATORS[op](*operands)
+    try:
+        with localcontext(_CONTEXT):
+            return _OPERATORS[op](*operands)
+    except DecimalException as error:
+        raise ArithmeticError("the result has too many digits") from error
 
 
 def _read(value: Any, kind: Kind) -> Any:
@@ -148,5 +190,23 @@ def _read(value: Any, kind: Kind) -> Any:
     return value if reader is None or value is None else reader(value)
 
 
+def _decimal(value: Any) -> Decimal:
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation as error:
+        raise ValueError(f"{value!r} is no decimal number") from error
+    if not number.is_finite():
+        raise ValueError(f"{value!r} is not finite")
+    return number
+
+
 def _named(value: Any) -> str:
     return "nothing" if value is None else f"{type(value).__name__} {str(value)[:40]!r}"
+
+
+_READERS: dict[Kind, Callable[[Any], Any]] = {
+    "decimal": _decimal,
+    "datetime": lambda value: msgspec.convert(value, datetime),
+    "date": lambda value: msgspec.convert(value, date),
+    "duration": lambda value: msgspec.convert(value, timedelta),
+}
