@@ -20,7 +20,7 @@ from tenacity.stop import stop_when_event_set
 from orchestrator.coordinator.live import Identity, LiveRun, OwnedShard
 from orchestrator.coordinator.outbox import BundleOptions, Outbox, Outgoing
 from orchestrator.coordinator.ownership import Ownership, Programs
-from orchestrator.coordinator.timers import Alarm, Purpose, Timers
+from orchestrator.coordinator.timers import Alarm, Purpose, Timers, timer_identity
 from orchestrator.coordinator.turn import Arrival, Decisions, Draft
 from orchestrator.errors import (
     FencedError,
@@ -208,7 +208,13 @@ class Coordinator:
         queue = live.sent.get((answer.step, answer.kind, answer.attempt)) if live else None
         self._outbox.learn(answer, queue or "", now)
 
+    def _still_means(self, alarm: Alarm) -> bool:
+        owned = self._ownership.shards.get(alarm.shard)
+        live = owned.runs.get(alarm.run_id) if owned else None
+        return live is not None and alarm.identity in live.sent
+
     def _alarms(self, now: float) -> Iterable[Arrival]:
+        self._timers.thin_out(self._still_means)
         for alarm in self._timers.due(now, self._options.batch):
             owned = self._ownership.shards.get(alarm.shard)
             live = owned.runs.get(alarm.run_id) if owned else None
@@ -285,10 +291,10 @@ class Coordinator:
         sent: dict[Identity, str | None] = {}
         for command in pending(live.state):
             if not isinstance(command, Execute):
-                identity: Identity = (f"timer:{command.step or ''}", "do", int(command.at * 1e6))
+                step = command.step or ""
+                identity: Identity = timer_identity(step, command.at)
                 sent[identity] = ""
                 if identity not in live.sent:
-                    step = command.step or ""
                     self._timers.add(Alarm(command.at, owned.number, run_id, "timer", step))
                 continue
             identity = (command.step, command.kind, command.attempt)

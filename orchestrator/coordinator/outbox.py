@@ -133,5 +133,6 @@ class Outbox:
         seen = self._workers.get(queue)
         if not seen:
             return 1
-        alive = sum(1 for at in seen.values() if now - at < _WORKER_SEEN_S)
-        return max(1, alive - self._under_way[queue])
+        for worker in [worker for worker, at in seen.items() if now - at > _WORKER_SEEN_S]:
+            del seen[worker]
+        return max(1, len(seen) - self._under_way[queue])

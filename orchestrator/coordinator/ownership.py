@@ -18,6 +18,7 @@ from orchestrator.kernel.summary import summarize
 
 _log = logging.getLogger(__name__)
 _CHUNK = 500
+_LOOKS_PER_LEASE = 6
 
 
 class Programs:
@@ -60,7 +61,7 @@ class Ownership:
         """
         if now < self._renew_at:
             return
-        self._renew_at = now + self._ttl_s / 3
+        self._renew_at = now + self._ttl_s / _LOOKS_PER_LEASE
         alive = set(self._journal.coordinators(now)) | {self._owner}
         wanted = -(-self._journal.shards() // len(alive))
         held = set(self._journal.take_leases(self._owner, now, self._ttl_s, wanted))

@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from orchestrator.journal.upgrade import upgrade
 
-from orchestrator.coordinator import turn
+from orchestrator.coordinator import timers, turn
 from orchestrator.coordinator.loop import Coordinator, CoordinatorOptions
 from orchestrator.coordinator.outbox import BundleOptions
 from orchestrator.definition.plan import Plan
 from orchestrator.errors import JournalUnavailableError, OutcomeUnknownError
 from orchestrator.journal.port import RunFilter, ShardWrite, Tenure
 from orchestrator.journal.sql import SqlJournal
-from orchestrator.kernel.decide import Turn
+from orchestrator.journal.upgrade import upgrade
+from orchestrator.kernel.decide import Turn, react
 from orchestrator.kernel.events import Failure
 from orchestrator.kernel.messages import Message, Retry, Signal
 from orchestrator.kernel.state import RunState
@@ -254,12 +254,12 @@ def test_a_commit_of_unknown_outcome_is_read_back(
 
 
 def test_a_defect_stops_only_its_own_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    react = turn.react
+    sound = react
 
     def broken(run: RunState, message: Message) -> Turn:
         if run.run_id == RUN:
             raise ZeroDivisionError("a defect")
-        return react(run, message)
+        return sound(run, message)
 
     monkeypatch.setattr(turn, "react", broken)
     other = "b" * 32
@@ -332,3 +332,18 @@ def test_short_commands_share_a_message_once_their_duration_is_known(world: Worl
         world.launch(plan_of("a"), f"{number:032d}")
     settle(coordinator)
     assert max(len(bundle.work) for bundle in world.transport.bundles) == 20
+
+
+def test_alarms_that_mean_nothing_any_more_are_dropped(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timers, "_ROOM", 10)
+    coordinator = world.coordinator()
+    for number in range(50):
+        world.launch(plan_of("a", "b", timeout_s=3600), f"{number:032d}")
+    settle(coordinator)
+    assert world.journal.counts() == {"s": {"completed": 50}}
+    assert len(coordinator._timers) <= 110
+    coordinator._timers._crowded_at = 10
+    settle(coordinator)
+    assert len(coordinator._timers) == 0
