@@ -130,6 +130,10 @@ class SettingsError(SagaError):
     """A setting is missing or has a value that can't be used."""
 
 
+class StackError(SagaError):
+    """A process that was started to try things out didn't come up; the end of its log says why."""
+
+
 class IllegalEventError(SagaError):
     """An event doesn't fit the state it is applied to: a defect of ours that stops that run
     only.

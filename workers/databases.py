@@ -1,0 +1,37 @@
+"""Where each service of the shop keeps its data: a database of its own, named by the environment.
+
+``INVENTORY_DATABASE_URL`` and its kin name any database that participants may have; without them it is a SQLite file
+in ``SHOP_FOLDER``, which is ``.dev`` unless given.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import create_engine, func, make_url, select
+from sqlalchemy.orm import DeclarativeBase, Session
+
+
+def database_url(service: str) -> str:
+    """The database of a service."""
+    folder = Path(os.environ.get("SHOP_FOLDER", ".dev")).resolve()
+    return os.environ.get(f"{service.upper()}_DATABASE_URL", f"sqlite:///{folder / service}.db")
+
+
+def prepare(url: str, tables: type[DeclarativeBase], first_rows: Sequence[Any]) -> None:
+    """Make a service's tables where they are missing, and fill them if they are empty."""
+    database = make_url(url).database
+    if url.startswith("sqlite") and database:
+        Path(database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url)
+    try:
+        tables.metadata.create_all(engine)
+        with Session(engine) as session, session.begin():
+            kinds = {type(row) for row in first_rows}
+            if not any(session.scalar(select(func.count()).select_from(kind)) for kind in kinds):
+                session.add_all(first_rows)
+    finally:
+        engine.dispose()
