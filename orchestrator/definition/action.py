@@ -9,11 +9,11 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 from orchestrator.definition.building import Building, caller, require
 from orchestrator.definition.durations import Duration, seconds
 from orchestrator.definition.lifting import lift, origins
-from orchestrator.definition.plan import Call, Expr, Result, RetryPolicy, Undo
-from orchestrator.definition.references import Reference, as_operand, expr_of, type_of
+from orchestrator.definition.plan import Call, Each, Expr, Result, RetryPolicy, Undo
+from orchestrator.definition.references import Reference, expr_of, type_of
 from orchestrator.definition.retry import Retry
 from orchestrator.definition.signature import Parameter, bind
-from orchestrator.definition.static_types import element_type, list_of, name_of
+from orchestrator.definition.static_types import element_type, list_of, name_of, union_of
 from orchestrator.errors import DefinitionError
 
 P = ParamSpec("P")
@@ -78,9 +78,7 @@ class Invocation(Generic[P, R]):
         """
         building = self._building("map")
         what = f"{self._action.spec.qualified}.map()"
-        return cast(
-            list[R], record_each(building, what, self._base_name(), items, using, self._record_item)
-        )
+        return cast(list[R], record_each(building, what, items, using, self._record_item))
 
     def options(
         self,
@@ -204,26 +202,35 @@ def express(
 def record_each(
     building: Building,
     what: str,
-    base: str,
     items: Any,
     using: Callable[[Any], Any] | None,
     record: Callable[[tuple[Any, ...]], Reference],
 ) -> Reference:
     """Record a fan-out over ``items``: what ``record`` does with the arguments made from one item."""
-    _, type_ = as_operand(items)
-    element = element_type(type_)
+    element = _element_of(items)
     if element is None:
-        raise building.error(f"{what} needs a list, not {name_of(type_)}")
+        given = type_of(items) if isinstance(items, Reference) else type(items)
+        raise building.error(f"{what} needs a list, not {name_of(given)}")
     try:
         expr = lift(items, list_of(element), f"{what}: items", building.use)
     except DefinitionError as error:
         raise building.error(str(error)) from error
-    name = building.name(f"{base}.items")
     place = building.place()
-    with building.each(name, expr, element, origins(items)) as item:
-        made: Any = item if using is None else using(item)
+    with building.block("each") as block:
+        item = building.item(element, origins(items))
+        made: Any = item if using is None else using(cast(Any, item))
         inner = record(made if isinstance(made, tuple) else (made,))
-    return building.result(_step_of(inner), list_of(type_of(inner)), place)
+    step = _step_of(inner)
+    building.add(Each(building.name_of_items(step), expr, block.node()))
+    return building.result(step, list_of(type_of(inner)), place)
+
+
+def _element_of(items: Any) -> Any:
+    if isinstance(items, Reference):
+        return element_type(type_of(items))
+    if not isinstance(items, list | tuple | set | frozenset):
+        return None
+    return union_of(type_of(item) if isinstance(item, Reference) else type(item) for item in items)
 
 
 def _step_of(reference: Reference) -> str:

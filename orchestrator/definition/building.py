@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Literal
 
-from orchestrator.definition.plan import Each, Expr, Item, Node, Parallel, Result, Sequence, When
+from orchestrator.definition.plan import Expr, Item, Node, Parallel, Result, Sequence, When
 from orchestrator.definition.references import Place, Reference, expr_of, owner_of, places_of
 from orchestrator.errors import DefinitionError
 
@@ -62,17 +62,22 @@ class Building:
 
     def name(self, base: str, *, explicit: bool = False) -> str:
         """A name for a node that no other has. An explicit one is taken as it is, or refused."""
-        if not _NAME.fullmatch(base.replace(".", "_")):
+        if not _NAME.fullmatch(base):
             raise self.error(f"{base!r} is no name for a step: letters, digits, _ and - only")
-        wanted = ".".join((*self._prefix, base))
-        name, count = wanted, 1
+        return self._unique(".".join((*self._prefix, base)), explicit=explicit)
+
+    def name_of_items(self, step: str) -> str:
+        """The name of the fan-out around the step of this name."""
+        return self._unique(f"{step}.items", explicit=False)
+
+    def _unique(self, wanted: str, *, explicit: bool) -> str:
+        name, number = wanted, 1
         while name in self.sources:
             if explicit:
-                raise self.error(
-                    f"two steps are named {name!r} (the other at {self.sources[name]}); rename one"
-                )
-            count += 1
-            name = f"{wanted}_{count}"
+                other = self.sources[name]
+                raise self.error(f"two steps are named {name!r} (the other at {other}); rename one")
+            number += 1
+            name = f"{wanted}_{number}"
         self.sources[name] = caller()
         return name
 
@@ -112,15 +117,9 @@ class Building:
         finally:
             self._prefix = self._prefix[:-1]
 
-    @contextmanager
-    def each(
-        self, name: str, items: Expr, type_: Any, depends_on: tuple[Place, ...]
-    ) -> Generator[Reference]:
-        """Record the body of a fan-out; gives the reference to the item."""
-        depth = self.depth
-        with self.block("each") as block:
-            yield Reference(Item(depth), type_, self, (*depends_on, self.place()))
-        self.add(Each(name, items, block.node()))
+    def item(self, type_: Any, depends_on: tuple[Place, ...]) -> Reference:
+        """The current item of the fan-out whose block is open."""
+        return Reference(Item(self.depth - 1), type_, self, (*depends_on, self.place()))
 
     def last_when(self) -> When | None:
         """The ``when`` block just closed, with nothing after it."""
@@ -163,9 +162,9 @@ class Building:
                     "time; put both in `with sequence():`, or read it after the block"
                 )
 
-    def error(self, text: str) -> DefinitionError:
-        """An error that says which saga and where."""
-        return DefinitionError(f"saga {self.saga!r}, {caller()}: {text}")
+    def error(self, text: str, source: str | None = None) -> DefinitionError:
+        """An error that says which saga and where: at ``source``, or else at the present call."""
+        return DefinitionError(f"saga {self.saga!r}, {source or caller()}: {text}")
 
 
 _current: ContextVar[Building | None] = ContextVar("saga_being_built", default=None)
@@ -204,6 +203,12 @@ def caller() -> str:
     ):
         frame = frame.f_back
     return f"{_shortened(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+
+def source_of(function: Callable[..., Any]) -> str:
+    """File and line where a function is defined."""
+    code = function.__code__
+    return f"{_shortened(code.co_filename)}:{code.co_firstlineno}"
 
 
 def _shortened(file: str) -> str:

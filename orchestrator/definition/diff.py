@@ -180,7 +180,7 @@ def _outline(node: Node, names: set[str]) -> str:
 
 
 def _data(plan: Plan) -> Any:
-    return msgspec.to_builtins(plan)
+    return msgspec.json.decode(plan.encoded())
 
 
 def _raw(old: Any, new: Any, path: str = "plan") -> Iterator[tuple[str, str, str]]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from orchestrator.definition.action import Action, express, record_each
-from orchestrator.definition.building import Building, building, require
+from orchestrator.definition.building import Building, building, require, source_of
 from orchestrator.definition.durations import Duration, seconds
 from orchestrator.definition.ended import Ended
 from orchestrator.definition.lifting import lift, origins
@@ -213,9 +213,7 @@ class Saga(Generic[P, R]):
             outer.add(Let(base, self._result(outer, value)))
             return outer.result(base, self.result_type, place)
 
-        return cast(
-            list[R], record_each(outer, f"{self.name}.map()", self.name, items, using, record)
-        )
+        return cast(list[R], record_each(outer, f"{self.name}.map()", items, using, record))
 
     # -- how it is done
 
@@ -261,7 +259,7 @@ class Saga(Generic[P, R]):
         except DefinitionError as error:
             if str(error).startswith("saga "):
                 raise
-            raise at.error(str(error)) from error.__cause__
+            raise at.error(str(error), source_of(self.function)) from error.__cause__
 
     def _compiled(self) -> Plan:
         at = Building(self.name)

@@ -87,7 +87,10 @@ def check_type(type_: Any, where: str) -> None:
         return
     except NameError as error:
         raise DefinitionError(f"{where}: {error}") from error
-    for custom in _custom_types(info, set()):
+    customs = (
+        t.cls for t in _types_inside(info, set()) if isinstance(t, msgspec.inspect.CustomType)
+    )
+    for custom in customs:
         if not _is_model(custom):
             raise DefinitionError(
                 f"{where}: {getattr(custom, '__qualname__', custom)} has no JSON form; use a dataclass, a msgspec "
@@ -159,10 +162,12 @@ def _build_decoder(type_: Any) -> Decoder:
     if _is_model(type_):
         return partial(_decode_model, type_)
     try:
-        msgspec.inspect.type_info(type_)
+        info = msgspec.inspect.type_info(type_)
     except (TypeError, NameError):
         check_type(type_, "value")
         return partial(_decode_alternatives, _union_members(type_))
+    if _leaves_defaults_out(info):
+        return partial(_decode_filled, type_)
     return partial(_decode_known, type_)
 
 
@@ -184,6 +189,12 @@ def _decode_known(type_: Any, data: Any, where: str) -> Any:
         return msgspec.convert(data, type_, dec_hook=_decode_foreign, str_keys=True)
     except msgspec.ValidationError as error:
         raise InvalidInputError(_readable(str(error), where)) from error
+
+
+def _decode_filled(type_: Any, data: Any, where: str) -> Any:
+    value = _decode_known(type_, data, where)
+    _fill_defaults(value)
+    return value
 
 
 def _readable(message: str, where: str) -> str:
@@ -220,21 +231,54 @@ def _union_members(type_: Any) -> tuple[Any, ...]:
     return ()
 
 
-def _custom_types(info: Any, seen: set[int]) -> Iterator[Any]:
-    """The types msgspec leaves to hooks, anywhere inside a type."""
+def _types_inside(info: Any, seen: set[int]) -> Iterator[msgspec.inspect.Type]:
+    """A type and every type its values may hold."""
     if id(info) in seen:
         return
     seen.add(id(info))
-    if isinstance(info, msgspec.inspect.CustomType):
-        yield info.cls
-    elif isinstance(info, list | tuple):
+    if isinstance(info, list | tuple):
         for item in info:
-            yield from _custom_types(item, seen)
+            yield from _types_inside(item, seen)
     elif isinstance(info, msgspec.inspect.Type | msgspec.inspect.Field):
+        if isinstance(info, msgspec.inspect.Type):
+            yield info
         for name in info.__struct_fields__:
             part = getattr(info, name)
             if isinstance(part, msgspec.inspect.Type | msgspec.inspect.Field | tuple | list):
-                yield from _custom_types(part, seen)
+                yield from _types_inside(part, seen)
+
+
+def _leaves_defaults_out(info: Any) -> bool:
+    """Whether msgspec makes dataclasses of this type whose plain defaults exist on the class alone.
+
+    Such an object would lose them when it is encoded again.
+    """
+    return any(
+        not field.required and field.default is not msgspec.NODEFAULT
+        for part in _types_inside(info, set())
+        if isinstance(part, msgspec.inspect.DataclassType)
+        for field in part.fields
+    )
+
+
+def _fill_defaults(value: Any) -> None:
+    """Put the defaults that msgspec left on the class into every dataclass inside a value."""
+    if isinstance(value, dict):
+        for item in value.values():
+            _fill_defaults(item)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            _fill_defaults(item)
+    elif is_dataclass(value):
+        own = getattr(value, "__dict__", None)
+        for field in dataclass_fields(value):
+            part = getattr(value, field.name)
+            if own is not None:
+                own.setdefault(field.name, part)
+            _fill_defaults(part)
+    elif isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            _fill_defaults(getattr(value, name))
 
 
 def _why_not(value: Any, where: str, error: Exception) -> str:
