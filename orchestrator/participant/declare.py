@@ -40,6 +40,7 @@ class Home(Protocol):
     queue: str
     timeout_s: float
     retry: Retry
+    is_remote: bool
 
     def check(self, handler: Handler) -> None:
         """Raise ``DefinitionError`` if this home can't inject what the function wants."""
@@ -230,6 +231,10 @@ class Declare:
             raise DefinitionError(f"{home.name}.{name} is read-only: there is nothing to undo")
         handler = action_handler(function, f"{home.name}.{name}", names=names)
         home.check(handler)
+        if self.has_undo and not home.is_remote:
+            raise DefinitionError(
+                f"{home.name}.{name}: undo=True is for remote participants; attach yours with @{name}.undo"
+            )
         timeout_s = home.timeout_s if self.timeout_s is None else self.timeout_s
         undo = Undo(f"{name}.undo", timeout_s, UNDO_RETRY.policy()) if self.has_undo else None
         spec = ActionSpec(

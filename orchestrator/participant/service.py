@@ -47,6 +47,7 @@ class Service:
         payload_limit: int = DEFAULT_PAYLOAD_LIMIT,
     ) -> None:
         self.name, self.queue, self.timeout_s, self.retry = _defaults(name, queue, timeout, retry)
+        self.is_remote = False
         if payload_limit < 1:
             raise DefinitionError(f"service {name!r}: payload_limit is {payload_limit!r} bytes")
         self.database = (
@@ -122,6 +123,7 @@ class RemoteService:
         self, name: str, *, queue: str | None, barrier: bool, timeout: Duration, retry: Retry | None
     ) -> None:
         self.name, self.queue, self.timeout_s, self.retry = _defaults(name, queue, timeout, retry)
+        self.is_remote = True
         self.barrier = barrier
         self.participants: dict[str, Participant[..., Any]] = {}
         self.participant = Declare(self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,16 @@ class Hold:
 
     sku: str
     quantity: int
+
+
+class Kept:
+    """A transport that keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+
+    def answer(self, answers: Sequence[Answer]) -> None:
+        self.answers.extend(answers)
 
 
 class Shop:
@@ -66,14 +76,9 @@ class Shop:
             return {row.effect_key: row.status for row in found}
 
     def send(self, *work: Work) -> list[Answer]:
-        answers: list[Answer] = []
-
-        class Transport:
-            def answer(self, given: Any) -> None:
-                answers.extend(given)
-
-        self.executor.execute(work, Transport())
-        return answers
+        kept = Kept()
+        self.executor.execute(work, kept)
+        return kept.answers
 
     def one(self, work: Work) -> Answer:
         (answer,) = self.send(work)
