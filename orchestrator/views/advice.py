@@ -1,0 +1,59 @@
+"""What an operator can do for a run: asked of the kernel, so that nothing is offered that it would refuse."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from orchestrator.errors import OperationRefusedError
+from orchestrator.kernel import messages as msg
+from orchestrator.kernel.operate import possible
+from orchestrator.kernel.state import KIND, RunState
+
+Name = Literal["retry", "skip", "resolve as done", "resolve as undone", "compensate"]
+
+
+class Advice(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An operation that the run's state allows, and what it would do."""
+
+    operation: Name
+    step: str
+    """Empty for the whole run."""
+    effect: str
+
+
+def advice(run: RunState, now: float) -> list[Advice]:
+    """What is possible for the steps that need a person; empty if none does."""
+    found: list[Advice] = []
+    for key in run.parked:
+        found.extend(_for_step(run, key, now))
+    if found and _allowed(run, msg.Compensate(at=now)):
+        found.append(Advice("compensate", "", "give up and undo the whole run"))
+    return found
+
+
+def _for_step(run: RunState, key: str, now: float) -> list[Advice]:
+    what = {"undo": f"the undo of {key}", "callback": f"the callback {key}"}
+    kind = KIND[run.steps[key].status]
+    offers: list[tuple[Name, msg.Operation, str]] = [
+        ("retry", msg.Retry(at=now, step=key), f"try {what.get(kind, key)} again"),
+        ("skip", msg.Skip(at=now, step=key), f"go on as if {key} had returned this result"),
+        ("resolve as done", msg.Resolve(at=now, step=key), f"state that {key} did take effect"),
+        (
+            "resolve as undone",
+            msg.Resolve(at=now, step=key, undone=True),
+            f"state that {key} has no effect" + ("" if kind == "undo" else ", and undo the rest"),
+        ),
+    ]
+    return [
+        Advice(name, key, effect) for name, operation, effect in offers if _allowed(run, operation)
+    ]
+
+
+def _allowed(run: RunState, operation: msg.Operation) -> bool:
+    try:
+        possible(run, operation)
+    except OperationRefusedError:
+        return False
+    return True

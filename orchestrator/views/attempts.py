@@ -1,0 +1,123 @@
+"""What was tried for each step and when: read from a run's events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from orchestrator.kernel import events as ev
+from orchestrator.kernel.events import CommandKind
+from orchestrator.kernel.state import KIND, OUTSTANDING, PARKED, Status
+from orchestrator.views.replay import Change, Moment
+
+
+class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One attempt of a step that came to an end. ``at`` and ``retry_at`` in epoch seconds."""
+
+    kind: CommandKind
+    attempt: int
+    at: float
+    outcome: str
+    """succeeded, refused, failed, unknown, undone or heard."""
+    message: str = ""
+    error: str = ""
+    """The error's type."""
+    took_s: float | None = None
+    retry_at: float | None = None
+
+
+class Span(msgspec.Struct):
+    """How long a step was under way in one direction. Open while ``ended_at`` is None."""
+
+    began_at: float
+    ended_at: float | None = None
+
+    def duration_s(self, now: float) -> float:
+        """Its length, up to ``now`` if it is open."""
+        return max(0.0, (now if self.ended_at is None else self.ended_at) - self.began_at)
+
+
+@dataclass(slots=True)
+class History:
+    """What happened to one step."""
+
+    attempts: list[Attempt] = field(default_factory=list)
+    spans: dict[CommandKind, Span] = field(default_factory=dict)
+    took_s: float | None = None
+
+    def span(self, kind: CommandKind) -> Span | None:
+        """When it was under way in this direction; None if never."""
+        return self.spans.get(kind)
+
+
+def histories(moments: Iterable[Moment]) -> dict[str, History]:
+    """The history of every step that began."""
+    found: dict[str, History] = {}
+    for moment in moments:
+        for change in moment.changes:
+            _note_change(found.setdefault(change.step, History()), change, moment.record.at)
+        attempt = attempt_of(moment.event)
+        if attempt is not None:
+            step, tried = attempt
+            history = found.setdefault(step, History())
+            history.attempts.append(tried)
+            if tried.outcome == "succeeded":
+                history.took_s = tried.took_s
+    return found
+
+
+def attempt_of(event: ev.Event) -> tuple[str, Attempt] | None:
+    """The attempt that an event ends, with its step; None for an event about anything else."""
+    match event:
+        case ev.StepSucceeded():
+            made = Attempt("do", event.attempt, event.at, "succeeded", took_s=event.took_s)
+        case ev.StepRefused():
+            failure = event.failure
+            made = Attempt("do", event.attempt, event.at, "refused", failure.message, failure.type)
+        case ev.StepFailed():
+            failure = event.failure
+            made = Attempt(
+                event.kind,
+                event.attempt,
+                event.at,
+                "failed",
+                failure.message,
+                failure.type,
+                retry_at=event.retry_at,
+            )
+        case ev.StepInDoubt():
+            made = Attempt(
+                event.kind,
+                event.attempt,
+                event.at,
+                "unknown",
+                event.reason,
+                retry_at=event.retry_at,
+            )
+        case ev.StepUndone():
+            made = Attempt("undo", event.attempt, event.at, "undone")
+        case ev.CallbackDelivered():
+            made = Attempt("callback", event.attempt, event.at, "heard")
+        case _:
+            return None
+    return event.step, made
+
+
+def _note_change(history: History, change: Change, at: float) -> None:
+    status = change.after
+    kind = KIND.get(status)
+    if kind is not None and status in OUTSTANDING | PARKED:
+        span = history.spans.setdefault(kind, Span(at))
+        span.ended_at = None
+        return
+    before = KIND.get(change.before) if change.before is not None else None
+    ended = before or kind
+    if ended is None:
+        if change.before is None and status is Status.DONE:  # a signal that came before its step
+            history.spans["do"] = Span(at, at)
+        return
+    span = history.spans.setdefault(ended, Span(at))
+    if span.ended_at is None:
+        span.ended_at = at

@@ -1,0 +1,89 @@
+"""Does the read model say what the log says? The oracle of the tests, and of ``saga journal check``.
+
+Runs are read in pages and compared one by one, so a journal of any size can be checked while it is in
+use: a run that moves meanwhile is read again before it counts as different.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from orchestrator.errors import IllegalEventError, RunNotFoundError
+from orchestrator.journal.port import Journal, RunFilter
+from orchestrator.kernel.events import RunLaunched
+from orchestrator.kernel.summary import RunSummary
+from orchestrator.views.replay import row_of
+
+_PAGE = 200
+_LOOKS = 3
+"""How often a run that seems different is read again: its row and its events are two queries."""
+_NOT_COMPARED = {"updated_at"}
+"""The row's is when it was written, the log's when the event happened."""
+
+
+def differences(journal: Journal) -> Iterator[str]:
+    """One line per run whose row isn't what a replay of its events makes, or that has no row."""
+    yield from _rows_against_log(journal)
+    yield from _log_without_rows(journal)
+
+
+def _rows_against_log(journal: Journal) -> Iterator[str]:
+    cursor = None
+    while True:
+        page = journal.runs(RunFilter(), cursor, _PAGE)
+        for row in page.runs:
+            yield from _difference(journal, row)
+        cursor = page.cursor
+        if cursor is None:
+            return
+
+
+def _difference(journal: Journal, row: RunSummary) -> Iterable[str]:
+    found: list[str] = []
+    for look in range(_LOOKS):
+        try:
+            current = row if look == 0 else journal.find(row.run_id)
+            found = _compared(journal, current)
+        except RunNotFoundError:
+            return []
+        if not found:
+            return []
+    return found
+
+
+def _compared(journal: Journal, row: RunSummary) -> list[str]:
+    where = f"run {row.run_id} ({row.saga})"
+    records = journal.history(row.run_id)
+    if not records:
+        if row.status == "accepted":
+            return []
+        return [f"{where}: its row says {row.status}, the log has no event of it"]
+    try:
+        expected = row_of(journal.plan(row.plan), records)
+    except IllegalEventError as error:
+        return [f"{where}: its events can't be replayed: {error}"]
+    wrong = [
+        f"{name} is {getattr(row, name)!r}, the log makes it {getattr(expected, name)!r}"
+        for name in RunSummary.__struct_fields__
+        if name not in _NOT_COMPARED and _plain(row, name) != _plain(expected, name)
+    ]
+    return [f"{where}: {'; '.join(wrong)}"] if wrong else []
+
+
+def _plain(row: RunSummary, name: str) -> object:
+    return msgspec.to_builtins(getattr(row, name))
+
+
+def _log_without_rows(journal: Journal) -> Iterator[str]:
+    for shard in range(journal.shards()):
+        after = 0
+        while records := journal.feed(shard, after, _PAGE):
+            after = records[-1].offset
+            begun = [record.run_id for record in records if isinstance(record.event, RunLaunched)]
+            if not begun:
+                continue
+            rows = journal.runs(RunFilter(ids=tuple(begun)), None, len(begun)).runs
+            for run_id in sorted(set(begun) - {row.run_id for row in rows}):
+                yield f"run {run_id}: it is in the log of shard {shard} and has no row"

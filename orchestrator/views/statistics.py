@@ -1,0 +1,225 @@
+"""Figures of the recent past, computed from the ends of the shards' logs.
+
+Computed, not projected: the shards have no gaps, so the last N records of each can be read backwards
+by offset alone, and what they say is exact. A stored projection would be a second truth to keep, for a
+question that is asked now and then; the cost here follows the window, not the journal's size. How many
+runs stand where comes from the read model, which is written in the transaction of the events.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+
+from orchestrator.journal.port import ReaderJournal, Recorded, RunFilter
+from orchestrator.kernel import events as ev
+
+_CHUNK = 2_000
+_LOOKED_UP = 200
+EVENTS_MAX = 500_000
+"""The most events that are read for one answer; beyond, the window gets shorter and says so."""
+
+
+class Quantiles(msgspec.Struct, frozen=True):
+    """Of durations in seconds, by nearest rank."""
+
+    count: int
+    p50_s: float
+    p95_s: float
+    p99_s: float
+    max_s: float
+
+
+class StepFigures(msgspec.Struct, frozen=True):
+    """One step of one saga within the window."""
+
+    saga: str
+    step: str
+    succeeded: int
+    refused: int
+    failed: int
+    unknown: int
+    retries: int
+    undone: int
+    took: Quantiles | None
+    """What attempts that succeeded took in their workers."""
+
+
+class SagaFigures(msgspec.Struct, frozen=True):
+    """One saga: where its runs stand, and what happened within the window."""
+
+    saga: str
+    runs: dict[str, int]
+    """Status to the number of runs, all of them, whenever launched."""
+    launched: int
+    completed: int
+    compensated: int
+    parked: int
+    launched_per_min: float
+    ended_per_min: float
+    duration: Quantiles | None
+    """Launch to end, of runs that ended within the window."""
+
+
+class Statistics(msgspec.Struct, frozen=True):
+    """Figures for the time from ``since`` to ``until``, in epoch seconds."""
+
+    since: float
+    until: float
+    events: int
+    shortened: bool
+    """There were more events than may be read for one answer, so ``since`` is later than asked for."""
+    sagas: tuple[SagaFigures, ...]
+    steps: tuple[StepFigures, ...]
+
+
+def statistics(
+    journal: ReaderJournal,
+    shards: int,
+    now: float,
+    window_s: float,
+    *,
+    saga: str | None = None,
+    events_max: int = EVENTS_MAX,
+) -> Statistics:
+    """Figures of the last ``window_s`` seconds, of one saga or of all."""
+    since = now - window_s
+    records: list[Recorded] = []
+    covered = since
+    for shard in range(shards):
+        found, from_ = _tail(journal, shard, since, max(1, events_max // shards))
+        records.extend(found)
+        covered = max(covered, from_)
+    recent = [record for record in records if record.at >= covered]
+    sagas, launches = _runs_of(journal, recent)
+    counts = journal.counts()
+    if saga is not None:
+        counts = {saga: counts[saga]} if saga in counts else {}
+        recent = [record for record in recent if sagas.get(record.run_id) == saga]
+    minutes = max(now - covered, 1e-9) / 60
+    return Statistics(
+        since=covered,
+        until=now,
+        events=len(recent),
+        shortened=covered > since,
+        sagas=tuple(_sagas(recent, sagas, launches, counts, minutes)),
+        steps=tuple(_steps(recent, sagas)),
+    )
+
+
+def quantiles(values: Iterable[float]) -> Quantiles | None:
+    """None without values."""
+    ordered = sorted(values)
+    if not ordered:
+        return None
+    last = len(ordered)
+
+    def rank(share: float) -> float:
+        return ordered[max(1, math.ceil(share * last)) - 1]
+
+    return Quantiles(last, rank(0.5), rank(0.95), rank(0.99), ordered[-1])
+
+
+def _tail(
+    journal: ReaderJournal, shard: int, since: float, limit: int
+) -> tuple[list[Recorded], float]:
+    """The shard's records since a time, and the time from which on they are all there."""
+    end = journal.end(shard)
+    chunks: list[list[Recorded]] = []
+    read = 0
+    while end > 0:
+        start = max(0, end - min(_CHUNK, limit - read))
+        chunk = journal.feed(shard, start, end - start)
+        chunks.append(chunk)
+        read += len(chunk)
+        end = start
+        if max((record.at for record in chunk), default=0.0) < since:
+            break
+        if read >= limit and end > 0:
+            return [record for part in reversed(chunks) for record in part], chunk[0].at
+    return [record for part in reversed(chunks) for record in part], since
+
+
+def _runs_of(
+    journal: ReaderJournal, records: Iterable[Recorded]
+) -> tuple[dict[str, str], dict[str, float]]:
+    """Each run's saga and launch time: from its launch, or, where that is further back, from its row."""
+    sagas: dict[str, str] = {}
+    launches: dict[str, float] = {}
+    missing: set[str] = set()
+    for record in records:
+        if isinstance(record.event, ev.RunLaunched):
+            sagas[record.run_id] = record.event.saga
+            launches[record.run_id] = record.event.at
+        elif record.run_id and record.run_id not in sagas:
+            missing.add(record.run_id)
+    ids = sorted(missing - set(sagas))
+    for start in range(0, len(ids), _LOOKED_UP):
+        chunk = tuple(ids[start : start + _LOOKED_UP])
+        for row in journal.runs(RunFilter(ids=chunk), None, _LOOKED_UP).runs:
+            sagas[row.run_id] = row.saga
+            launches[row.run_id] = row.launched_at
+    return sagas, launches
+
+
+def _sagas(
+    records: Iterable[Recorded],
+    sagas: Mapping[str, str],
+    launches: Mapping[str, float],
+    counts: Mapping[str, Mapping[str, int]],
+    minutes: float,
+) -> Iterator[SagaFigures]:
+    tally: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    durations: dict[str, list[float]] = defaultdict(list)
+    for record in records:
+        saga = sagas.get(record.run_id)
+        if saga is None:
+            continue
+        tally[saga][record.type] += 1
+        if isinstance(record.event, ev.RunCompleted | ev.RunCompensated):
+            durations[saga].append(max(0.0, record.at - launches[record.run_id]))
+    for saga in sorted(set(counts) | set(tally)):
+        seen = tally[saga]
+        ended = seen["RunCompleted"] + seen["RunCompensated"]
+        yield SagaFigures(
+            saga=saga,
+            runs=dict(counts.get(saga, {})),
+            launched=seen["RunLaunched"],
+            completed=seen["RunCompleted"],
+            compensated=seen["RunCompensated"],
+            parked=seen["StepParked"],
+            launched_per_min=seen["RunLaunched"] / minutes,
+            ended_per_min=ended / minutes,
+            duration=quantiles(durations[saga]),
+        )
+
+
+def _steps(records: Iterable[Recorded], sagas: Mapping[str, str]) -> Iterator[StepFigures]:
+    tally: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    took: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for record in records:
+        event = record.event
+        step = getattr(event, "step", None)
+        if event is None or not step or record.run_id not in sagas:
+            continue
+        place = (sagas[record.run_id], step.partition("[")[0].partition("#")[0])
+        tally[place][record.type] += 1
+        if getattr(event, "retry_at", None) is not None:
+            tally[place]["retries"] += 1
+        if isinstance(event, ev.StepSucceeded):
+            took[place].append(event.took_s)
+    for (saga, step), seen in sorted(tally.items()):
+        yield StepFigures(
+            saga=saga,
+            step=step,
+            succeeded=seen["StepSucceeded"],
+            refused=seen["StepRefused"],
+            failed=seen["StepFailed"],
+            unknown=seen["StepInDoubt"],
+            retries=seen["retries"] + seen["StepRetried"],
+            undone=seen["StepUndone"],
+            took=quantiles(took[saga, step]),
+        )

@@ -1,0 +1,143 @@
+"""A run told event by event, each in one sentence with what it set going."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import msgspec
+
+from orchestrator.definition.plan import Plan
+from orchestrator.journal.port import Recorded
+from orchestrator.kernel import events as ev
+from orchestrator.kernel.state import Status
+from orchestrator.views.replay import Moment, replay
+from orchestrator.views.spans import span_text
+
+Tone = Literal["good", "bad", "doubt", "undo", "person", "plain"]
+"""How an entry is to be read: as progress, a failure, something uncertain, an undo, a person's doing."""
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One event of a run. ``at`` in epoch seconds, ``after_s`` since the launch."""
+
+    offset: int
+    at: float
+    after_s: float
+    type: str
+    text: str
+    tone: Tone
+    step: str = ""
+    actor: str = ""
+    began: tuple[str, ...] = ()
+    """Steps that this event started."""
+    undoing: tuple[str, ...] = ()
+    """Steps whose undo this event started."""
+    event: dict[str, Any] = {}
+
+
+def timeline(plan: Plan, records: Iterable[Recorded]) -> list[Entry]:
+    """A run's events in order."""
+    return [_entry(moment) for moment in replay(plan, records)]
+
+
+def _entry(moment: Moment) -> Entry:
+    record, event = moment.record, moment.event
+    text, tone = sentence(event)
+    step = getattr(event, "step", None) or ""
+    return Entry(
+        offset=record.offset,
+        at=record.at,
+        after_s=record.at - moment.state.launched_at,
+        type=record.type,
+        text=text,
+        tone=tone,
+        step=step,
+        actor=record.actor,
+        began=tuple(
+            change.step
+            for change in moment.changes
+            if change.before is None and change.after is not Status.BROKEN
+        ),
+        undoing=tuple(
+            change.step
+            for change in moment.changes
+            if change.after is Status.UNDOING and change.before is not Status.UNDO_PARKED
+        ),
+        event=msgspec.to_builtins(event),
+    )
+
+
+_UNDO = {"do": "", "undo": "the undo of ", "callback": "the callback "}
+
+
+def sentence(event: ev.Event) -> tuple[str, Tone]:
+    """What an event says, and how to read it."""
+    match event:
+        case ev.RunLaunched():
+            with_key = f" with key {event.key}" if event.key else ""
+            return f"{event.saga} version {event.version} launched{with_key}", "plain"
+        case ev.RunCompleted():
+            return "run completed", "good"
+        case ev.RunCompensated():
+            return "run compensated: every effect is undone", "undo"
+        case ev.CompensationStarted():
+            return f"compensation starts: {event.reason}", "bad"
+        case ev.SignalReceived():
+            return f"signal {event.name} received", "person" if event.actor else "plain"
+        case ev.SleepEnded():
+            return f"{event.step} has slept enough", "plain"
+        case ev.WaitExpired():
+            return f"{event.step} waited too long for its signal", "bad"
+        case _:
+            return _operated(event) or _attempted(event)
+
+
+def _attempted(event: ev.Event) -> tuple[str, Tone]:
+    match event:
+        case ev.StepSucceeded():
+            tries = f" at attempt {event.attempt}" if event.attempt > 1 else ""
+            return f"{event.step} succeeded in {span_text(event.took_s)}{tries}", "good"
+        case ev.StepRefused():
+            return f"{event.step} was refused: {event.failure.message}", "bad"
+        case ev.StepFailed():
+            what = f"{_UNDO[event.kind]}{event.step} failed at attempt {event.attempt}"
+            why = f"{_short(event.failure.type)}: {event.failure.message}"
+            return f"{what}{_again(event)}: {why}", "bad"
+        case ev.StepInDoubt():
+            what = f"the outcome of {_UNDO[event.kind]}{event.step}, attempt {event.attempt}"
+            return f"{what}, is unknown{_again(event)}: {event.reason}", "doubt"
+        case ev.StepUndone():
+            return f"{event.step} is undone", "undo"
+        case ev.CallbackDelivered():
+            return f"callback {event.step} was heard", "plain"
+        case ev.StepParked():
+            return f"{_UNDO[event.kind]}{event.step} needs a person: {event.reason}", "person"
+        case _:
+            return type(event).__name__, "plain"
+
+
+def _operated(event: ev.Event) -> tuple[str, Tone] | None:
+    match event:
+        case ev.StepRetried():
+            edited = " with other arguments" if event.args is not None else ""
+            what = f"{_UNDO[event.kind]}{event.step} is retried{edited}"
+        case ev.StepSkipped():
+            what = f"{event.step} is skipped"
+        case ev.StepResolved():
+            what = f"{event.step} is resolved as {'undone' if event.undone else 'done'}"
+        case ev.OperationRefused():
+            return f"{event.operation} refused: {event.why}", "bad"
+        case _:
+            return None
+    return f"{what}: {event.reason}" if event.reason else what, "person"
+
+
+def _again(event: ev.StepFailed | ev.StepInDoubt) -> str:
+    if event.retry_at is None:
+        return ", the last one"
+    return f", again in {span_text(event.retry_at - event.at)}"
+
+
+def _short(type_name: str) -> str:
+    return type_name.rpartition(".")[2]
