@@ -50,7 +50,7 @@ SHARD = Table(
     METADATA,
     Column("shard", Integer, primary_key=True, autoincrement=False),
     Column("epoch", Integer, nullable=False, server_default=text("0")),
-    Column("owner", Text, nullable=False, server_default=""),
+    Column("owner", Text, nullable=False, server_default=text("''")),
     Column("cursor_offset", BigInteger, nullable=False, server_default=text("0")),
     Column("cursor_at", Double, nullable=False, server_default=text("0")),
     postgresql_with={"fillfactor": 10},
@@ -61,7 +61,7 @@ LEASE = Table(
     "saga_lease",
     METADATA,
     Column("shard", Integer, primary_key=True, autoincrement=False),
-    Column("owner", Text, nullable=False, server_default=""),
+    Column("owner", Text, nullable=False, server_default=text("''")),
     Column("expires_at", Double, nullable=False, server_default=text("0")),
 )
 """Who should write; no owner means free. Only liveness depends on it."""

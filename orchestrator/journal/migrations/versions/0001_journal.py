@@ -56,7 +56,7 @@ def _log(shards: int) -> None:
         "saga_shard",
         sa.Column("shard", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("epoch", sa.Integer, nullable=False, server_default=sa.text("0")),
-        sa.Column("owner", sa.Text, nullable=False, server_default=""),
+        sa.Column("owner", sa.Text, nullable=False, server_default=sa.text("''")),
         sa.Column("cursor_offset", sa.BigInteger, nullable=False, server_default=sa.text("0")),
         sa.Column("cursor_at", sa.Double, nullable=False, server_default=sa.text("0")),
         postgresql_with={"fillfactor": 10},
@@ -68,7 +68,7 @@ def _coordination(shards: int) -> None:
     lease = op.create_table(
         "saga_lease",
         sa.Column("shard", sa.Integer, primary_key=True, autoincrement=False),
-        sa.Column("owner", sa.Text, nullable=False, server_default=""),
+        sa.Column("owner", sa.Text, nullable=False, server_default=sa.text("''")),
         sa.Column("expires_at", sa.Double, nullable=False, server_default=sa.text("0")),
     )
     op.bulk_insert(lease, [{"shard": number} for number in range(shards)])
