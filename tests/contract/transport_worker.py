@@ -44,7 +44,7 @@ class ScriptedExecutor:
 def _perform(args: dict[str, Any], executor: ScriptedExecutor) -> Any:
     match args.get("do", "echo"):
         case "sleep":
-            time.sleep(args["seconds"])
+            time.sleep(args["seconds"])  # slow on purpose: what a slow participant does
         case "fail":
             raise RuntimeError("the executor is broken")
         case "exit":

@@ -180,7 +180,8 @@ class _Feed:
             return
         session.declare(self._names.replies(self._shard))
         session.declare(self._names.pokes(self._shard), _POKE_QUEUE)
-        channel = session.channel()
+        # Deliveries begin before the calls below return, and use the channel.
+        self._channel = channel = session.channel()
         channel.basic_qos(0, UNACKNOWLEDGED_AT_MOST, False)
         channel.basic_consume(
             self._names.replies(self._shard), callback=self._on_reply, on_cancel=self._on_cancel
@@ -191,7 +192,6 @@ class _Feed:
             callback=self._on_poke,
             on_cancel=self._on_cancel,
         )
-        self._channel = channel
 
     @property
     def ready(self) -> bool:
