@@ -219,7 +219,7 @@ def record_each(
     with building.block("each") as block:
         item = building.item(element, origins(items))
         made: Any = item if using is None else using(cast(Any, item))
-        inner = record(made if isinstance(made, tuple) else (made,))
+        inner = record(made if type(made) is tuple else (made,))
     step = _step_of(inner)
     building.add(Each(building.name_of_items(step), expr, block.node()))
     return building.result(step, list_of(type_of(inner)), place)
