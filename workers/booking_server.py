@@ -131,16 +131,16 @@ class _Handler(BaseHTTPRequestHandler):
     server: BookingServer
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:  # noqa: N802 - the base class's name
+    def do_GET(self) -> None:
         self._answer(self._key() is None)
 
-    def do_PUT(self) -> None:  # noqa: N802 - the base class's name
+    def do_PUT(self) -> None:
         self._answer(self._key() is not None)
 
-    def do_POST(self) -> None:  # noqa: N802 - the base class's name
+    def do_POST(self) -> None:
         self._answer(self.path.endswith("/confirmation"))
 
-    def do_DELETE(self) -> None:  # noqa: N802 - the base class's name
+    def do_DELETE(self) -> None:
         self._answer(self._key() is not None)
 
     def log_message(self, *_args: object) -> None:

@@ -11,7 +11,7 @@ from workers.databases import database_url, prepare
 
 DATABASE_URL = database_url("inventory")
 
-inventory = Service("inventory", database=DATABASE_URL, timeout=30, retry=Retry(attempts=5))
+inventory = Service("inventory", database=DATABASE_URL, timeout=60, retry=Retry(attempts=5))
 
 
 class Tables(DeclarativeBase):

@@ -15,7 +15,7 @@ from workers.shipping import Parcel
 
 DATABASE_URL = database_url("mail")
 
-mail = Service("mail", database=DATABASE_URL, timeout=30)
+mail = Service("mail", database=DATABASE_URL, timeout=60)
 
 
 class Tables(DeclarativeBase):

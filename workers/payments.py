@@ -18,7 +18,7 @@ from workers.databases import database_url, prepare
 
 DATABASE_URL = database_url("payments")
 
-payments = Service("payments", database=DATABASE_URL, timeout=30, retry=Retry(attempts=5))
+payments = Service("payments", database=DATABASE_URL, timeout=60, retry=Retry(attempts=5))
 
 
 class Tables(DeclarativeBase):

@@ -13,7 +13,7 @@ from workers.databases import database_url, prepare
 
 DATABASE_URL = database_url("shipping")
 
-shipping = Service("shipping", database=DATABASE_URL, timeout=30)
+shipping = Service("shipping", database=DATABASE_URL, timeout=60)
 
 
 class Tables(DeclarativeBase):
@@ -58,9 +58,10 @@ class Parcel(msgspec.Struct, frozen=True):
 @shipping.participant(read_only=True)
 def quote(session: Session, address: str, weight_g: int) -> Label:
     """Say what it costs; the last word of the address is the zone. Changes nothing, so there is nothing to undo."""
-    zone = session.get(Zone, address.split()[-1])
+    name = address.rsplit(maxsplit=1)[-1]
+    zone = session.get(Zone, name)
     if zone is None:
-        raise Refused(f"no courier goes to {address}")
+        raise Refused(f"no courier goes to {name}")
     kilograms = -(-weight_g // 1000)
     return Label(zone.name, weight_g, kilograms * zone.cents_per_kg)
 

@@ -1,4 +1,4 @@
-"""A whole installation on one machine for playing and for demos: broker, workers, coordinators, and who looks after them.
+"""A whole installation on one machine, for playing and for demos: broker, workers, coordinators, and their keeper.
 
 Every process has its own process group and its own log. One that ends is started again. None outlives the stack: it
 stops them in order, and if it is killed a guard does (``guard``).
@@ -181,7 +181,10 @@ class Stack:
 
     def _shards_are_held(self) -> bool:
         now = time.time()
-        return all(lease.owner and lease.expires_at > now for lease in self.journal.leases())
+        held = {
+            lease.shard for lease in self.journal.leases() if lease.owner and lease.expires_at > now
+        }
+        return len(held) == self.journal.shards()
 
     def _child(self, name: str, command: Sequence[str]) -> Child:
         return Child(name, command, self.folder / "logs" / f"{name}.log", self._env)
@@ -205,7 +208,9 @@ class Stack:
                     child.kill()  # what its children were doing is unknown now; none of them may go on
                     self._tell_guard("-", child)
                     how = child.how_it_ended()
-                    self._say(f"{child.name} {how}; it is started again in {pause_s:g} s ({child.log})")
+                    self._say(
+                        f"{child.name} {how}; it is started again in {pause_s:g} s ({child.log})"
+                    )
                 elif time.monotonic() >= due[child.name]:
                     del due[child.name]
                     self._launch([child])
@@ -225,9 +230,7 @@ class Stack:
             self._guard.stdin.flush()
 
 
-def _completed(
-    settings: Settings, folder: Path, port: int, apps: Sequence[str] | None
-) -> Settings:
+def _completed(settings: Settings, folder: Path, port: int, apps: Sequence[str] | None) -> Settings:
     made: dict[str, Any] = {}
     if "journal_url" not in settings.model_fields_set:
         made["journal_url"] = f"sqlite:///{folder / 'journal.db'}"
@@ -240,12 +243,9 @@ def _completed(
 
 def _environment(config_file: Path, more: Mapping[str, str]) -> dict[str, str]:
     """The environment of every process: the stack's file alone says what is set."""
-    ours = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(str(Settings.model_config["env_prefix"]))  # type: ignore[typeddict-item,unused-ignore]
-    }
-    return {**ours, **more, CONFIG_VARIABLE: str(config_file), "PYTHONUNBUFFERED": "1"}
+    prefix = Settings.model_config.get("env_prefix", "")
+    others = {name: value for name, value in os.environ.items() if not name.startswith(prefix)}
+    return {**others, **more, CONFIG_VARIABLE: str(config_file), "PYTHONUNBUFFERED": "1"}
 
 
 def _toml(settings: Settings) -> Iterator[str]:

@@ -47,9 +47,7 @@ def encoded() -> bytes:
 def _special(chance: random.Random) -> Iterator[Order]:
     for _ in range(14):  # there are 10 lanterns
         order = _order(chance, chance.choice(NORTH), "Town")
-        yield msgspec.structs.replace(
-            order, sku="lantern", quantity=1, total_cents=LANTERN_CENTS
-        )
+        yield msgspec.structs.replace(order, sku="lantern", quantity=1, total_cents=LANTERN_CENTS)
     for _ in range(9):  # the boat takes 6 parcels
         yield _order(chance, chance.choice(NORTH), "Island")
     for _ in range(6):
