@@ -8,7 +8,7 @@ JOBS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo dev test check lint types bench lock wheel clean
+.PHONY: help venv demo dev test check lint types bench storm lock wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -45,6 +45,9 @@ types: $(STAMP) ## mypy strict and pyright
 
 bench: $(STAMP) ## measure against a Celery chain and DBOS (JSON=1 for one JSON object)
 	@$(BIN)/python -m benchmarks.run $(if $(JSON),--json) $(ARGS)
+
+storm: $(STAMP) ## 200 kills -9 over 2,000 runs on real processes, then the oracle
+	$(BIN)/python -m tests.e2e.storm $(ARGS)
 
 wheel: $(STAMP) ## build the wheel into dist/
 	rm -rf dist

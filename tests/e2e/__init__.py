@@ -1,0 +1,1 @@
+"""Whole installations of real processes."""

@@ -1,0 +1,25 @@
+"""A small storm in every test run; the large one is `make storm`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.storm import Storm, rage
+
+RUNS = 60
+KILLS = 8
+SEED = 11
+
+
+@pytest.mark.timeout(400)
+def test_nothing_is_lost_and_nothing_done_twice_under_kill_9(tmp_path: Path) -> None:
+    with Storm(tmp_path, SEED) as storm:
+        complaints = rage(storm, RUNS, KILLS)
+        assert complaints == [], f"seed {SEED}, kills {dict(storm.kills)}"
+        assert sum(storm.kills.values()) == KILLS
+        outcomes = storm.shop.outcomes()
+        assert sum(outcomes.values()) == RUNS
+        assert outcomes["completed"] > 0
+        assert outcomes["compensated"] > 0
