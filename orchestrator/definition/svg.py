@@ -156,7 +156,7 @@ def _with_pivot_line(card: Box) -> Box:
         line = y + card.height + 14
         return [
             *card.draw(x, y),
-            _line(x, y + card.height, x, line),
+            _line(x, y + card.height, x, y + card.height + 22),
             f'<path class="no-return" d="M{x - width / 2:g} {line:g}H{x + width / 2:g}"/>',
             _words(x + 9, line + 15, text, "no-return-text"),
         ]

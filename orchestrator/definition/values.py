@@ -10,7 +10,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
 from decimal import Decimal
@@ -33,6 +33,7 @@ Decoder = Callable[[Any, str], Any]
 
 _SUSPECT = re.compile(rb"null|nan|inf", re.IGNORECASE)
 _PLAIN = frozenset({bool, type(None)})
+_LEAVES = frozenset({str, int, float, bool, type(None), Decimal})
 
 
 def encode(value: Any, where: str = "value") -> Any:
@@ -157,7 +158,9 @@ def _decoder(type_: Any) -> Decoder:
 def _build_decoder(type_: Any) -> Decoder:
     if type_ is Any or type_ is object:
         return _anything
-    if type_ in {str, int, bool}:
+    if type_ is None:
+        type_ = type(None)
+    if type_ in {str, int, bool, type(None)}:
         return partial(_decode_scalar, type_)
     if _is_model(type_):
         return partial(_decode_model, type_)
@@ -263,22 +266,31 @@ def _leaves_defaults_out(info: Any) -> bool:
 
 def _fill_defaults(value: Any) -> None:
     """Put the defaults that msgspec left on the class into every dataclass inside a value."""
+    inside: Iterable[Any]
     if isinstance(value, dict):
-        for item in value.values():
-            _fill_defaults(item)
+        inside = value.values()
     elif isinstance(value, list | tuple | set | frozenset):
-        for item in value:
-            _fill_defaults(item)
-    elif is_dataclass(value):
-        own = getattr(value, "__dict__", None)
-        for field in dataclass_fields(value):
-            part = getattr(value, field.name)
-            if own is not None:
-                own.setdefault(field.name, part)
-            _fill_defaults(part)
+        inside = value
     elif isinstance(value, msgspec.Struct):
-        for name in value.__struct_fields__:
-            _fill_defaults(getattr(value, name))
+        inside = [getattr(value, name) for name in value.__struct_fields__]
+    elif is_dataclass(value):
+        kind: Any = type(value)
+        names = _field_names(kind)
+        inside = [getattr(value, name) for name in names]
+        own = getattr(value, "__dict__", None)
+        if own is not None and len(own) < len(names):
+            for name, part in zip(names, inside, strict=True):
+                own.setdefault(name, part)
+    else:
+        return
+    for part in inside:
+        if type(part) not in _LEAVES:
+            _fill_defaults(part)
+
+
+@lru_cache(maxsize=4096)
+def _field_names(type_: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclass_fields(type_))
 
 
 def _why_not(value: Any, where: str, error: Exception) -> str:

@@ -188,6 +188,18 @@ def test_not_a_number_is_refused_with_its_place(number: Any, wrap: Any, place: s
     assert str(caught.value).startswith(f"{place}: ")
 
 
+def test_defaults_that_were_left_out_are_there_when_it_is_encoded_again() -> None:
+    sparse = {"lines": [{"sku": "a", "price": "1"}]}
+    line = {"sku": "a", "price": "1", "quantity": 1}
+    assert encode(decode(sparse, Order)) == {
+        "lines": [line],
+        "at": None,
+        "address": None,
+        "tags": {},
+    }
+    assert encode(decode([sparse["lines"]], tuple[list[Line], ...])) == [[line]]
+
+
 def test_words_that_look_like_numbers_gone_wrong_are_fine() -> None:
     value = ["null", "NaN", "infinity", None]
     assert encode(value) == value
