@@ -202,12 +202,17 @@ class Client:
         return run
 
     def launch_named_many(
-        self, name: str, given: Sequence[Mapping[str, Any]], keys: Sequence[str | None]
+        self,
+        name: str,
+        given: Sequence[Mapping[str, Any]],
+        keys: Sequence[str | None],
+        *,
+        tags: Mapping[str, str] | None = None,
     ) -> Sequence[Run[Any]]:
         """As ``launch_named``, many in one transaction."""
         saga = self.saga(name)
         requests = [
-            self._request(saga, saga.encode_input(**one), key, None)
+            self._request(saga, saga.encode_input(**one), key, tags)
             for one, key in zip(given, keys, strict=True)
         ]
         return self._launch(requests, None, saga)
@@ -255,7 +260,13 @@ class Client:
         return fold(Program(self._journal.plan(row.plan), row.plan), events)
 
     def signal(
-        self, run_id: str, name: str, data: Any = None, *, signal_id: str | None = None
+        self,
+        run_id: str,
+        name: str,
+        data: Any = None,
+        *,
+        signal_id: str | None = None,
+        reason: str = "",
     ) -> None:
         """Send a signal to a run; kept until a step waits for it."""
         encoded = encode(data)
@@ -268,6 +279,7 @@ class Client:
                 name=name,
                 data=encoded,
                 signal_id=signal_id or uuid.uuid4().hex,
+                reason=reason,
             ),
         )
 

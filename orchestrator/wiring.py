@@ -24,7 +24,7 @@ from orchestrator.definition.saga import Saga
 from orchestrator.errors import DefinitionError, SettingsError
 from orchestrator.journal.port import Journal
 from orchestrator.journal.sql import SqlJournal
-from orchestrator.journal.upgrade import upgrade
+from orchestrator.journal.upgrade import check_schema, upgrade
 from orchestrator.participant.executor import WorkExecutor
 from orchestrator.participant.registry import Registry
 from orchestrator.participant.service import Service
@@ -60,6 +60,15 @@ def definitions(apps: Sequence[str]) -> Definitions:
 def open_journal(settings: Settings) -> SqlJournal:
     """The journal; its schema must be this release's. Raises ``SchemaError`` naming the command that mends it."""
     return SqlJournal(settings.journal_url)
+
+
+def check_journal(settings: Settings) -> None:
+    """Raise ``SchemaError`` unless the journal has this release's schema."""
+    journal = SqlJournal(settings.journal_url)
+    try:
+        check_schema(journal.engine)
+    finally:
+        journal.close()
 
 
 def make_journal(settings: Settings) -> SqlJournal:

@@ -234,6 +234,7 @@ def _signal(run: RunState, message: msg.Signal) -> list[ev.Event]:
             name=message.name,
             data=message.data,
             signal_id=message.signal_id,
+            reason=message.reason,
         )
     ]
 

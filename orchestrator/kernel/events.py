@@ -119,6 +119,7 @@ class SignalReceived(_Event, frozen=True):
     name: str
     data: Any = None
     signal_id: str = ""
+    reason: str = ""
 
 
 class CompensationStarted(_Event, frozen=True):

@@ -69,6 +69,7 @@ class Signal(_Message, frozen=True):
     name: str
     data: Any = None
     signal_id: str = ""
+    reason: str = ""
 
 
 class Retry(_Message, frozen=True):

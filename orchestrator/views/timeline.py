@@ -84,7 +84,8 @@ def sentence(event: ev.Event) -> tuple[str, Tone]:
         case ev.CompensationStarted():
             return f"compensation starts: {event.reason}", "bad"
         case ev.SignalReceived():
-            return f"signal {event.name} received", "person" if event.actor else "plain"
+            why = f": {event.reason}" if event.reason else ""
+            return f"signal {event.name} received{why}", "person" if event.actor else "plain"
         case ev.SleepEnded():
             return f"{event.step} has slept enough", "plain"
         case ev.WaitExpired():
