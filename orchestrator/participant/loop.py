@@ -7,12 +7,15 @@ fork the child makes its own.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 class _Loop:
@@ -28,10 +31,12 @@ class _Loop:
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self.loop)
-        try:
-            self.loop.run_forever()
-        finally:
-            self.loop.close()
+        while True:
+            try:
+                self.loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):
+                # A participant's own: asyncio lets it through. Going on delivers it to whoever waits in ``run``.
+                logger.info("a participant left the process")
 
 
 _current: _Loop | None = None

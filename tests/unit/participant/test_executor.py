@@ -113,6 +113,10 @@ class Bank:
         async def hang() -> None:
             await asyncio.Event().wait()
 
+        @self.service.participant
+        async def leave_async() -> None:
+            raise SystemExit(3)
+
 
 @pytest.fixture
 def bank() -> Bank:
@@ -225,6 +229,12 @@ class TestAsync:
 
     def test_are_cancelled_after_their_timeout(self, bank: Bank) -> None:
         assert bank.one("hang", timeout_s=0.05).outcome == "lost"
+
+    def test_leaving_the_process_is_no_failure(self, bank: Bank) -> None:
+        with pytest.raises(SystemExit):
+            bank.send(command("ask", {"question": "why"}), command("leave_async"))
+        assert [answer.step for answer in bank.wire.answers] == ["ask"]
+        assert bank.one("ask", {"question": "still there"}).result == "STILL THERE"
 
 
 class TestMessages:
