@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import msgspec
 from sqlalchemy import Connection, select, text
 
+from orchestrator.definition.diff import differences
 from orchestrator.definition.plan import Plan, decode_plan
 from orchestrator.errors import PlanConflictError, UnknownSagaError
 from orchestrator.journal.database import Database
@@ -95,24 +93,3 @@ def _stored(connection: Connection, plan: Plan) -> tuple[str, str] | None:
     query = query.where(PLAN.c.saga == plan.saga, PLAN.c.version == plan.version)
     row = connection.execute(query).one_or_none()
     return None if row is None else (row.hash, row.data)
-
-
-def differences(stored: Plan, plan: Plan) -> list[str]:
-    """Where two plans differ: one path into the plan's data each."""
-    return list(_paths(msgspec.to_builtins(stored), msgspec.to_builtins(plan), "plan"))
-
-
-def _paths(old: object, new: object, path: str) -> Iterator[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for name in sorted({*old, *new} - {"source"}):
-            yield from _paths(old.get(name), new.get(name), f"{path}.{name}")
-    elif isinstance(old, tuple | list) and isinstance(new, tuple | list) and len(old) == len(new):
-        for position, (before, after) in enumerate(zip(old, new, strict=True)):
-            yield from _paths(before, after, f"{path}[{position}]")
-    elif old != new:
-        yield f"{path} was {_short(old)}, is {_short(new)}"
-
-
-def _short(value: object) -> str:
-    shown = msgspec.json.encode(value).decode()
-    return shown if len(shown) <= 80 else f"{shown[:77]}..."
