@@ -117,7 +117,9 @@ class TestLaunch:
     def test_a_changed_plan_under_an_old_version_is_refused(self, journal: Journal) -> None:
         journal.launch([request("one")])
         changed = plan(timeout_s=60.0)
-        with pytest.raises(PlanConflictError, match=r"place_order version 1 .*30 s is now 60 s") as error:
+        with pytest.raises(
+            PlanConflictError, match=r"place_order version 1 .*30 s is now 60 s"
+        ) as error:
             journal.launch([request_of(changed, "two")])
         assert "source" not in str(error.value)
         assert waiting(journal) == ["one"]
