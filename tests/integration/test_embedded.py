@@ -13,6 +13,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
 from orchestrator import (
+    AsyncClient,
     Call,
     Compensated,
     Ended,
@@ -26,6 +27,7 @@ from orchestrator import (
     wait_for,
     when,
 )
+from orchestrator.definition.action import Action
 from orchestrator.definition.saga import Registry
 from orchestrator.errors import (
     InvalidInputError,
@@ -33,6 +35,7 @@ from orchestrator.errors import (
     PayloadTooLargeError,
     ResultTimeoutError,
 )
+from orchestrator.journal.port import RunFilter
 from orchestrator.settings import Settings
 from orchestrator.wiring import Definitions, Embedded, embedded
 from tests.waiting import eventually
@@ -64,15 +67,18 @@ class Shop(NamedTuple):
         return int(total or 0)
 
 
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    url = f"sqlite:///{tmp_path}/shop.db"
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(text("CREATE TABLE charge (id TEXT PRIMARY KEY, amount INTEGER)"))
-    engine.dispose()
+class Participants(NamedTuple):
+    """What the shop's sagas call."""
+
+    service: Service
+    charge: Action[[str, int], str]
+    look: Action[[str], int]
+    ship: Action[[Order, str], str]
+    tell: Action[[Ended], None]
+
+
+def participants(url: str, switch: dict[str, bool]) -> Participants:
     service = Service("shop", database=url)
-    switch = {"refund works": True, "told": False}
     patience = Retry(attempts=2, initial=0.01, cap=0.02)
 
     @service.participant(timeout=10, retry=patience)
@@ -102,6 +108,18 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
     def tell(ended: Ended) -> None:
         switch["told"] = ended.status == "completed"
 
+    return Participants(service, charge, look, ship, tell)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    url = f"sqlite:///{tmp_path}/shop.db"
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE charge (id TEXT PRIMARY KEY, amount INTEGER)"))
+    engine.dispose()
+    switch = {"refund works": True, "told": False}
+    service, charge, look, ship, tell = participants(url, switch)
     registry = Registry()
 
     @saga(version=1, registry=registry)
@@ -170,6 +188,37 @@ def test_many_runs_at_once(shop: Shop) -> None:
         run.result(timeout=60)
     assert shop.balance() == 100
     assert list(shop.it.journal.verify()) == []
+
+
+def test_the_same_with_asyncio(shop: Shop) -> None:
+    async def story() -> list[str]:
+        client = AsyncClient(shop.it.client)
+        first = await client.launch(shop.place, Order("o1", 5), key="one")
+        again = await client.launch_named("place", {"order": {"id": "o1", "amount": 5}}, key="one")
+        assert (again.id, again.created) == (first.id, False)
+        many = await client.launch_many(shop.place, [(Order("o2", 1),), (Order("o3", 1),)])
+        results = [await run.result(timeout=30) for run in (first, *many)]
+        waiting = await client.launch(shop.approve, Order("o4", 7))
+        await waiting.signal("approval", data=True)
+        results.append(await waiting.result(timeout=30))
+        cancelled = await client.launch(shop.approve, Order("o5", 7))
+        await cancelled.cancel("no more")
+        with pytest.raises(Compensated, match="no more"):
+            await cancelled.result(timeout=30)
+        listed = await client.list(RunFilter(status=("completed",)))
+        assert {run.run_id for run in listed.runs} == {
+            first.id,
+            waiting.id,
+            *(run.id for run in many),
+        }
+        assert "RunCompleted" in [record.type for record in await client.history(first.id)]
+        with pytest.raises(OperationRefusedError):
+            await client.retry(first.id)
+        return results
+
+    results = asyncio.run(story())
+    assert [result[:2] for result in results] == ["o1", "o2", "o3", "o4"]
+    assert shop.balance() == 14
 
 
 def test_a_signal_lets_a_run_go_on(shop: Shop) -> None:

@@ -6,23 +6,20 @@ the coordinator has written. Nothing here needs a coordinator to be up.
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic, TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple
 
 import msgspec
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
+from orchestrator.client.run import Run
 from orchestrator.definition.saga import Saga
 from orchestrator.definition.values import check_size, encode
 from orchestrator.errors import (
-    Compensated,
-    ResultTimeoutError,
     RunNotFoundError,
-    Stuck,
     UnknownSagaError,
 )
 from orchestrator.journal.port import (
@@ -42,10 +39,6 @@ from orchestrator.kernel.summary import RunSummary
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
-_FIRST_LOOK_S = 0.001
-_SLOWEST_LOOK_S = 0.1
-_GROWTH = 1.3
-
 
 class ClientOptions(msgspec.Struct, frozen=True):
     """Who the client speaks for, and its limits."""
@@ -54,80 +47,6 @@ class ClientOptions(msgspec.Struct, frozen=True):
     """Recorded with every launch and every operation."""
     payload_limit_bytes: int = 1024 * 1024
     """The largest input or signal, encoded."""
-
-
-class Run(Generic[R]):
-    """A handle on one run; cheap, holds no state of the run itself."""
-
-    __slots__ = ("_client", "_saga", "created", "id")
-
-    def __init__(
-        self, client: Client, run_id: str, saga: Saga[..., R] | None, *, created: bool = True
-    ) -> None:
-        self.id = run_id
-        self.created = created
-        """False if the launch found a run that had its key already."""
-        self._client = client
-        self._saga = saga
-
-    def __repr__(self) -> str:
-        return f"Run({self.id!r})"
-
-    def summary(self) -> RunSummary:
-        """The run's row as it is now."""
-        return self._client.get(self.id)
-
-    def state(self, at: float | None = None) -> RunState:
-        """The whole state, now or as it was at a time in epoch seconds."""
-        return self._client.state(self.id, at)
-
-    def result(self, timeout: float | None = None) -> R:
-        """Wait up to ``timeout`` seconds for the run's end and give its result.
-
-        Raises ``Compensated``, ``Stuck`` (as soon as the run needs a person), ``ResultTimeoutError``.
-        """
-        for pause_s in _pauses(timeout, self.id):
-            outcome = self._outcome()
-            if outcome is not None:
-                return self._decoded(outcome)
-            time.sleep(pause_s)
-        raise AssertionError("unreachable")
-
-    async def result_async(self, timeout: float | None = None) -> R:  # noqa: ASYNC109 - as ``result``
-        """As ``result``, for asyncio."""
-        for pause_s in _pauses(timeout, self.id):
-            outcome = await asyncio.to_thread(self._outcome)
-            if outcome is not None:
-                return self._decoded(outcome)
-            await asyncio.sleep(pause_s)
-        raise AssertionError("unreachable")
-
-    def signal(self, name: str, data: Any = None, *, signal_id: str | None = None) -> None:
-        """Send a signal; the same ``signal_id`` counts once."""
-        self._client.signal(self.id, name, data, signal_id=signal_id)
-
-    def cancel(self, reason: str = "") -> None:
-        """Stop the run and undo it."""
-        self._client.cancel(self.id, reason=reason)
-
-    def _outcome(self) -> RunSummary | None:
-        row = self._client.get(self.id)
-        match row.status:
-            case "completed":
-                return row
-            case "compensated":
-                raise Compensated(self.id, row.reason, self._cause())
-            case "stuck":
-                raise Stuck(self.id, row.reason, self._cause())
-            case _:
-                return None
-
-    def _cause(self) -> dict[str, Any] | None:
-        cause = self.state().cause
-        return None if cause is None else msgspec.to_builtins(cause)
-
-    def _decoded(self, row: RunSummary) -> R:
-        return row.result if self._saga is None else self._saga.decode_result(row.result)
 
 
 class Client:
@@ -391,14 +310,3 @@ def _defined(saga: Callable[..., R]) -> Saga[..., R]:
     if not isinstance(saga, Saga):
         raise UnknownSagaError(f"{saga!r} is not a saga: decorate it with @saga")
     return saga
-
-
-def _pauses(timeout: float | None, run_id: str) -> Iterable[float]:
-    """Pauses that grow: a quick run is seen at once, a slow one costs few looks."""
-    ends_at = None if timeout is None else time.monotonic() + timeout
-    pause_s = _FIRST_LOOK_S
-    while True:
-        yield pause_s
-        if ends_at is not None and time.monotonic() >= ends_at:
-            raise ResultTimeoutError(f"run {run_id} hasn't ended within {timeout:g} s; it goes on")
-        pause_s = min(pause_s * _GROWTH, _SLOWEST_LOOK_S)

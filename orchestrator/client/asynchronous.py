@@ -1,0 +1,166 @@
+"""The client for asyncio: the same calls, each in a thread, so that the event loop never waits for a database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Generic, TypeVar, TypeVarTuple
+
+from orchestrator.client.client import Client
+from orchestrator.client.run import Run
+from orchestrator.journal.port import Page, Recorded, RunFilter
+from orchestrator.kernel.state import RunState
+from orchestrator.kernel.summary import RunSummary
+
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
+
+
+class AsyncRun(Generic[R]):
+    """A handle on one run."""
+
+    __slots__ = ("_run", "created", "id")
+
+    def __init__(self, run: Run[R]) -> None:
+        self.id = run.id
+        self.created = run.created
+        """False if the launch found a run that had its key already."""
+        self._run = run
+
+    def __repr__(self) -> str:
+        return f"AsyncRun({self.id!r})"
+
+    async def summary(self) -> RunSummary:
+        """The run's row as it is now."""
+        return await asyncio.to_thread(self._run.summary)
+
+    async def state(self, at: float | None = None) -> RunState:
+        """The whole state, now or as it was at a time in epoch seconds."""
+        return await asyncio.to_thread(self._run.state, at)
+
+    async def result(self, timeout: float | None = None) -> R:  # noqa: ASYNC109 - as ``Run.result``
+        """Wait for the run's end; raises as ``Run.result`` does."""
+        return await self._run.result_async(timeout)
+
+    async def signal(self, name: str, data: Any = None, *, signal_id: str | None = None) -> None:
+        """Send a signal; the same ``signal_id`` counts once."""
+        await asyncio.to_thread(self._run.signal, name, data, signal_id=signal_id)
+
+    async def cancel(self, reason: str = "") -> None:
+        """Stop the run and undo it."""
+        await asyncio.to_thread(self._run.cancel, reason)
+
+
+class AsyncClient:
+    """``Client`` for asyncio; what a call does and raises is said there."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def launch(
+        self,
+        saga: Callable[[*Ts], R],
+        *args: *Ts,
+        key: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> AsyncRun[R]:
+        """Start a run; durable when this returns."""
+
+        def launch() -> Run[R]:
+            return self._client.launch(saga, *args, key=key, tags=tags)
+
+        return AsyncRun(await asyncio.to_thread(launch))
+
+    async def launch_many(
+        self,
+        saga: Callable[[*Ts], R],
+        arguments: Iterable[tuple[*Ts]],
+        *,
+        keys: Sequence[str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Sequence[AsyncRun[R]]:
+        """Start many runs of a saga in one transaction."""
+
+        def launch() -> Sequence[Run[R]]:
+            return self._client.launch_many(saga, arguments, keys=keys, tags=tags)
+
+        return [AsyncRun(run) for run in await asyncio.to_thread(launch)]
+
+    async def launch_named(
+        self,
+        name: str,
+        given: Mapping[str, Any],
+        *,
+        key: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> AsyncRun[Any]:
+        """Start a run of the saga called ``name``."""
+        run = await asyncio.to_thread(self._client.launch_named, name, given, key=key, tags=tags)
+        return AsyncRun(run)
+
+    async def run(self, run_id: str) -> AsyncRun[Any]:
+        """A handle on a run by id, id prefix or key."""
+        return AsyncRun(await asyncio.to_thread(self._client.run, run_id))
+
+    async def get(self, run_id: str) -> RunSummary:
+        """A run's row."""
+        return await asyncio.to_thread(self._client.get, run_id)
+
+    async def list(
+        self, where: RunFilter | None = None, *, cursor: str | None = None, limit: int = 50
+    ) -> Page:
+        """A page of runs, newest first."""
+        return await asyncio.to_thread(self._client.list, where, cursor=cursor, limit=limit)
+
+    async def history(self, run_id: str) -> Sequence[Recorded]:
+        """A run's events, in order."""
+        return await asyncio.to_thread(self._client.history, run_id)
+
+    async def state(self, run_id: str, at: float | None = None) -> RunState:
+        """A run's whole state, now or at a time in epoch seconds."""
+        return await asyncio.to_thread(self._client.state, run_id, at)
+
+    async def signal(
+        self,
+        run_id: str,
+        name: str,
+        data: Any = None,
+        *,
+        signal_id: str | None = None,
+        reason: str = "",
+    ) -> None:
+        """Send a signal to a run."""
+        await asyncio.to_thread(
+            self._client.signal, run_id, name, data, signal_id=signal_id, reason=reason
+        )
+
+    async def retry(
+        self,
+        run_id: str,
+        step: str | None = None,
+        *,
+        args: Mapping[str, Any] | None = None,
+        reason: str = "",
+    ) -> None:
+        """Try what is parked or backing off again now."""
+        await asyncio.to_thread(self._client.retry, run_id, step, args=args, reason=reason)
+
+    async def skip(self, run_id: str, step: str, result: Any = None, *, reason: str = "") -> None:
+        """Go on past a step as if it had returned ``result``."""
+        await asyncio.to_thread(self._client.skip, run_id, step, result, reason=reason)
+
+    async def resolve(
+        self, run_id: str, step: str, result: Any = None, *, undone: bool = False, reason: str = ""
+    ) -> None:
+        """State what a step really did."""
+        await asyncio.to_thread(
+            self._client.resolve, run_id, step, result, undone=undone, reason=reason
+        )
+
+    async def compensate(self, run_id: str, *, reason: str = "") -> None:
+        """Undo a run from where it is."""
+        await asyncio.to_thread(self._client.compensate, run_id, reason=reason)
+
+    async def cancel(self, run_id: str, *, reason: str = "") -> None:
+        """Stop a run and undo it."""
+        await asyncio.to_thread(self._client.cancel, run_id, reason=reason)
