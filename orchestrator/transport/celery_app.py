@@ -5,17 +5,21 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+from collections.abc import Callable
 from typing import Any
 
 from celery import Celery, bootsteps
 from celery.apps.worker import Worker
+from celery.worker.consumer import Consumer
 
 from orchestrator.transport.brokers.address import BrokerAddress, parse_broker
 
+logger = logging.getLogger(__name__)
+
 EXECUTE_TASK = "orchestrator.execute"
 POOL_WATCH_EVERY_S = 0.5
-VISIBILITY_TIMEOUT_S = 24 * 3600
-"""Redis only. Far above any step: what a dead worker held is dispatched again by its deadline, not by this."""
 
 
 def make_celery(broker_url: str, *, name: str = "orchestrator", **settings: Any) -> Celery:
@@ -40,6 +44,38 @@ class _LeanWorker(Worker):
     def __init__(self, app: Any = None, hostname: str | None = None, **options: Any) -> None:
         quiet = {"without_gossip": True, "without_mingle": True, "without_heartbeat": True}
         super().__init__(app, hostname, **{**options, **quiet})
+
+
+class WorkConsumer(Consumer):
+    """Reads the queues; outlives what a broker's death or a foreign message does to Celery's own reader."""
+
+    loop: Any
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.loop = functools.partial(_reconnecting, self.loop)
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """The broker is gone. What this worker holds goes on; nothing is pushed back.
+
+        On Redis, Celery would try to: it would run again what is running, and fail where Redis is down.
+        """
+        transport = self.connection.transport if self.connection else None
+        for channel in getattr(transport, "channels", None) or ():
+            channel.do_restore = False
+        super().on_connection_error_after_connected(exc)
+
+
+def _reconnecting(loop: Callable[..., None], *arguments: Any) -> None:
+    """Run Celery's event loop; what it can't read of a message ends the connection, not the worker.
+
+    On Redis anything can be pushed onto a queue. It is off the queue when reading it fails, so it does no harm again.
+    """
+    try:
+        loop(*arguments)
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        logger.exception("dropped what is no Celery message; reconnecting")
+        raise ConnectionAbortedError(f"unreadable message: {error}") from error
 
 
 class _SagaCelery(Celery):
@@ -83,6 +119,7 @@ def _common() -> dict[str, Any]:
         "task_acks_on_timeout": True,
         # One message in work and one waiting per process: what waits behind a slow one can't go to an idle worker.
         "worker_prefetch_multiplier": 2,
+        "worker_consumer": f"{__name__}:{WorkConsumer.__name__}",
         "worker_disable_rate_limits": True,
         "worker_send_task_events": False,
         "task_send_sent_event": False,
@@ -105,7 +142,9 @@ def _for_broker(address: BrokerAddress) -> dict[str, Any]:
         }
     return {
         "broker_transport_options": {
-            "visibility_timeout": VISIBILITY_TIMEOUT_S,
+            # Celery's imitation of acknowledgements on Redis gives nothing that the deadlines don't, runs things
+            # twice when clocks differ, and is half of a worker's cost per message.
+            "ack_emulation": False,
             "socket_timeout": 15,
             "socket_connect_timeout": 4,
             "socket_keepalive": True,

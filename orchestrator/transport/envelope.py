@@ -106,9 +106,9 @@ class Envelopes:
                 f"envelope version {envelope.v}; this release reads version {VERSION}",
                 reason="version",
             )
-        self._verify(kind, envelope)
         if envelope.k != kind:
             raise EnvelopeError(f"{envelope.k!r} where {kind!r} belongs", reason="misplaced")
+        self._verify(kind, envelope)
         try:
             return decoder.decode(envelope.b)
         except (ValueError, RecursionError, msgspec.MsgspecError) as error:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import psutil
 import pytest
 import redis
@@ -33,7 +32,7 @@ from tests.contract.transport_stacks import (
     dispatch,
     new_shard,
     receive,
-    receive_again,
+    receive_all,
     runs,
 )
 from tests.servers import RabbitMQ, Server, Valkey
@@ -193,19 +192,14 @@ def test_replies_that_cannot_be_trusted_are_counted_and_removed(
     received = receive(transport, shard, answers=1)
 
     assert answers_in(received) == [answer]
-    assert (
-        transport.dropped
-        == {
-            "malformed": 2,
-            "forged": 2,
-            "unsigned": 1,
-            "misplaced": 0,
-            "version": 1,
-            "oversized": 1,
-        }
-        | transport.dropped
-    )
-    assert sum(transport.dropped.values()) == 8
+    assert transport.dropped == {
+        "malformed": 2,
+        "forged": 2,
+        "unsigned": 1,
+        "misplaced": 1,
+        "version": 1,
+        "oversized": 1,
+    }
     transport.acknowledge(received)
     transport.close()
     assert stack.transport().receive([shard], 0.2) == []
@@ -217,6 +211,21 @@ def test_a_key_is_rotated_without_a_pause(stack: CeleryStack, shard: int) -> Non
         stack.send_reply(shard, Envelopes(keys).seal_answers([answer]))
 
     assert len(receive(stack.transport([OTHER_KEY, KEY]), shard, answers=2)) == 2
+
+
+def test_an_orderly_stop_gives_back_what_was_not_begun(own_server: Server, tmp_path: Path) -> None:
+    with celery_stack(own_server.url, tmp_path / "worker.log") as stack:
+        transport, shard = stack.transport(), new_shard()
+        sent = [command(shard, do="sleep", seconds=0.4) for _ in range(12)]
+        for one in sent:
+            dispatch(transport, one)
+        receive_all(transport, shard, sent[:1])
+        stack.stop_worker()
+        stack.start_worker()
+
+        answers = answers_in(receive_all(transport, shard, sent[1:]))
+
+        assert {answer.outcome for answer in answers} == {"succeeded"}
 
 
 @pytest.mark.chaos
@@ -256,9 +265,12 @@ def test_a_broker_that_dies_and_comes_back(own_server: Server, tmp_path: Path) -
         transport, shard = stack.transport(), new_shard()
         dispatch(transport, command(shard))
         held = receive(transport, shard, answers=1)
+        other = stack.transport()
         unread = command(shard)
         dispatch(transport, unread)
-        receive(stack.transport(), shard, answers=1) if False else None
+        transport.release(shard)
+        receive(other, shard, answers=2)  # the second is there, too; and this end has read neither
+        other.close()
         own_server.kill()
 
         started = time.monotonic()
@@ -274,14 +286,12 @@ def test_a_broker_that_dies_and_comes_back(own_server: Server, tmp_path: Path) -
         own_server.start()
         sent = [command(shard) for _ in range(3)]
         for one in sent:
-            eventually(lambda one=one: transport.dispatch([Bundle(QUEUE, (one,))]) == [None])
-        got = receive_again(transport, shard, answers=4)
+            _dispatch_again(transport, one)
+        got = receive_all(transport, shard, [unread, *sent])
 
-        assert runs(answers_in(got)) == runs([unread, *sent])
+        assert held[0].answers[0].run not in runs(answers_in(got))
         transport.close()
-        last = stack.transport()
-        again = answers_in(receive(last, shard, answers=4))
-        assert runs(again) == runs([unread, *sent])
+        receive_all(stack.transport(), shard, [unread, *sent])
 
 
 @pytest.mark.chaos
@@ -298,8 +308,7 @@ def test_a_broker_that_is_silent(own_server: Server, tmp_path: Path) -> None:
 
         assert took_s < 12
         assert all(isinstance(error, TransportUnavailableError) for error in errors)
-        sent = command(shard)
-        eventually(lambda: transport.dispatch([Bundle(QUEUE, (sent,))]) == [None])
+        _dispatch_again(transport, command(shard))
 
 
 def test_no_message_that_celery_itself_refuses_stops_the_worker(
@@ -312,6 +321,11 @@ def test_no_message_that_celery_itself_refuses_stops_the_worker(
         dispatch(transport, command(shard))
 
         receive(transport, shard, answers=1)
+
+
+def _dispatch_again(transport: CeleryTransport, work: Work) -> None:
+    """Dispatch until the broker takes it; it may have it more than once by then."""
+    eventually(lambda: transport.dispatch([Bundle(QUEUE, (work,))]) == [None])
 
 
 def _answer(work: Work) -> Answer:

@@ -1,5 +1,6 @@
 """Whole transports to test: in this process, and on a real broker with a real Celery worker."""
 
+import contextlib
 import itertools
 import os
 import subprocess
@@ -10,8 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
-
-import msgspec
 
 from orchestrator.errors import TransportUnavailableError
 from orchestrator.transport.brokers.opening import worker_link
@@ -166,16 +165,18 @@ def receive(
     return received
 
 
-def receive_again(
-    transport: CoordinatorTransport, shard: int, answers: int, timeout_s: float = 20
+def receive_all(
+    transport: CoordinatorTransport, shard: int, commands: Sequence[Work], timeout_s: float = 20
 ) -> list[Received]:
-    """As ``receive``, over the failures of a broker that is coming back."""
+    """Receive until each of these commands has an answer, or two; over the failures of a broker that is coming back."""
+    received: list[Received] = []
     deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            return receive(transport, shard, answers, deadline - time.monotonic())
-        except TransportUnavailableError:
-            assert time.monotonic() < deadline
+    while missing := set(runs(commands)) - set(runs(answers_in(received))):
+        remaining_s = deadline - time.monotonic()
+        assert remaining_s > 0, f"{len(missing)} of {len(commands)} unanswered in {timeout_s:g} s"
+        with contextlib.suppress(TransportUnavailableError):
+            received += transport.receive([shard], min(remaining_s, 1.0))
+    return received
 
 
 def answers_in(received: Sequence[Received]) -> list[Answer]:
@@ -186,10 +187,3 @@ def answers_in(received: Sequence[Received]) -> list[Answer]:
 def runs(items: Sequence[Answer] | Sequence[Work]) -> list[str]:
     """Return the runs of commands or answers, sorted."""
     return sorted(item.run for item in items)
-
-
-def with_run(answer: Answer, run: str) -> Answer:
-    """Return the answer as one for another run."""
-    return msgspec.structs.replace(answer, run=run)
-
-

@@ -47,23 +47,29 @@ def _perform(args: dict[str, Any], executor: ScriptedExecutor) -> Any:
             time.sleep(args["seconds"])  # slow on purpose: what a slow participant does
         case "fail":
             raise RuntimeError("the executor is broken")
+        case "disposed":
+            return executor.disposed
+        case "large":
+            return "x" * int(args["size"])
+        case way:
+            _end(way)
+    return args
+
+
+def _end(way: str) -> None:
+    match way:
         case "exit":
             sys.exit(3)
-        case "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
         case "hang":
             signal.pause()
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
         case "kill worker":
             parent = psutil.Process(os.getppid())
             for process in [parent, *parent.children()]:
                 if process.pid != os.getpid():
                     process.kill()
             os.kill(os.getpid(), signal.SIGKILL)
-        case "disposed":
-            return executor.disposed
-        case "large":
-            return "x" * int(args["size"])
-    return args
 
 
 def _answer(command: Work, result: Any) -> Answer:
