@@ -1,0 +1,1 @@
+"""One module per scenario; each has ``measure`` functions that return ``Figure``s."""
