@@ -123,7 +123,11 @@ def _reply(run: RunState, reply: msg.Reply) -> list[ev.Event]:
         case "refused" | "failed":
             failure = reply.failure or ev.Failure("Error", f"it {reply.outcome} without a reason")
             if reply.outcome == "refused" and reply.kind == "do":
-                return [_refusal(reply, failure)]
+                return [
+                    ev.StepRefused(
+                        at=reply.at, step=reply.step, attempt=reply.attempt, failure=failure
+                    )
+                ]
             return [
                 ev.StepFailed(
                     at=reply.at,
@@ -134,10 +138,6 @@ def _reply(run: RunState, reply: msg.Reply) -> list[ev.Event]:
                     retry_at=_retry_at(run, step, reply, failure),
                 )
             ]
-
-
-def _refusal(reply: msg.Reply, failure: ev.Failure) -> ev.Event:
-    return ev.StepRefused(at=reply.at, step=reply.step, attempt=reply.attempt, failure=failure)
 
 
 def _success(reply: msg.Reply) -> ev.Event:
@@ -177,7 +177,13 @@ def _unregistered(run: RunState, step: StepState, reply: msg.Reply) -> ev.Event:
         f"(queue {call.queue}): deploy it, then retry"
     )
     if reply.kind == "do" and run.phase is not Phase.FORWARD:
-        return _refusal(reply, ev.Failure("Unregistered", reason))
+        return ev.StepFailed(
+            at=reply.at,
+            step=reply.step,
+            kind=reply.kind,
+            attempt=reply.attempt,
+            failure=ev.Failure("Unregistered", reason),
+        )
     return ev.StepParked(at=reply.at, step=reply.step, kind=reply.kind, reason=reason)
 
 

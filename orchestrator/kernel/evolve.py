@@ -28,6 +28,7 @@ from orchestrator.kernel.state import (
     RunState,
     Status,
     StepState,
+    backing_off,
     interruptible,
     only_its_reply_settles,
 )
@@ -180,9 +181,10 @@ def _undone(run: RunState, event: ev.StepUndone) -> None:
 
 
 def _parked(run: RunState, event: ev.StepParked) -> None:
-    _begun(run, event.step, "StepParked", event.kind)
+    step = _begun(run, event.step, "StepParked", event.kind)
     run.broken = tuple(key for key in run.broken if key != event.step)
-    changes: dict[str, Any] = {"reason": event.reason}
+    reached = step.reached or step.status is Status.RUNNING
+    changes: dict[str, Any] = {"reason": event.reason, "reached": reached}
     if event.failure is not None:
         changes["failure"] = event.failure
     _moved(run, event.step, "StepParked", event.at, **changes)
@@ -287,7 +289,7 @@ def _delivered(run: RunState, event: ev.CallbackDelivered) -> None:
 
 def _retried(run: RunState, event: ev.StepRetried) -> None:
     step = _begun(run, event.step, "StepRetried", event.kind)
-    if step.status in EXECUTING and step.due <= event.at:
+    if step.status in EXECUTING and not backing_off(step, event.at):
         raise _illegal(run, f"retry of {event.step!r}, which is outstanding")
     if _starts_anew(run, step, event):
         if step.status is not Status.PARKED:

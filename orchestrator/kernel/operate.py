@@ -19,6 +19,7 @@ from orchestrator.kernel.state import (
     RunState,
     Status,
     StepState,
+    backing_off,
     interruptible,
     only_its_reply_settles,
 )
@@ -83,7 +84,7 @@ def _retry(run: RunState, operation: msg.Retry) -> list[ev.Event]:
 def _retriable(run: RunState, step: StepState, at: float) -> bool:
     if step.status is Status.RUNNING and run.phase is not Phase.FORWARD:
         return False
-    return step.status in PARKED or (step.status in EXECUTING and step.due > at)
+    return step.status in PARKED or (step.status in EXECUTING and backing_off(step, at))
 
 
 def _check_edit(run: RunState, keys: list[str], args: dict[str, object]) -> None:

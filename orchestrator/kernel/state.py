@@ -188,9 +188,14 @@ def interruptible(run: RunState, but: str | None = None) -> bool:
     return not irreversible or not any(
         step.name in irreversible
         and key != but
-        and (step.status is Status.RUNNING or (step.status is Status.PARKED and step.doubt))
+        and (step.status is Status.RUNNING or (step.status is Status.PARKED and step.reached))
         for key, step in run.steps.items()
     )
+
+
+def backing_off(step: StepState, at: float) -> bool:
+    """Whether the present attempt isn't out yet. A first one always is, whatever the clock says."""
+    return step.due > at and step.attempt > step.base + 1
 
 
 def only_its_reply_settles(run: RunState, step: StepState, at: float) -> bool:
@@ -198,7 +203,8 @@ def only_its_reply_settles(run: RunState, step: StepState, at: float) -> bool:
     barrier the undo could come first and leave the effect behind.
     """
     node = run.program.named[step.name]
-    return isinstance(node, Call) and not (node.barrier or node.read_only) and step.due <= at
+    guarded = not isinstance(node, Call) or node.barrier or node.read_only
+    return not guarded and not backing_off(step, at)
 
 
 _S = Status
