@@ -16,7 +16,8 @@ from orchestrator import Client
 from orchestrator.journal.port import RunFilter
 from orchestrator.kernel.summary import RunSummary
 from sagas.orders import Order
-from workers import inventory, mail, payments, shipping
+from workers import inventory, payments, shipping
+from workers.databases import database_url
 
 _PAGE = 200
 
@@ -84,7 +85,7 @@ def _inventory(done: Sequence[Order]) -> Iterator[Check]:
     for order in done:
         sold[order.sku] += order.quantity
     left = Counter({sku: n - sold[sku] for sku, (_, n) in inventory.FIRST_STOCK.items()})
-    engine = create_engine(inventory.DATABASE_URL)
+    engine = create_engine(database_url("inventory"))
     yield _same(
         "inventory", "articles on the shelf", left, _count(engine, "sku, stock FROM article")
     )
@@ -98,7 +99,7 @@ def _payments(done: Sequence[Order]) -> Iterator[Check]:
     for order in done:
         paid[order.customer] += order.total_cents
     left = Counter({who: n - paid[who] for who, (_, n) in payments.FIRST_CUSTOMERS.items()})
-    engine = create_engine(payments.DATABASE_URL)
+    engine = create_engine(database_url("payments"))
     balances = _count(engine, "customer, balance_cents FROM account")
     yield _same("payments", "cents in customers' accounts", left, balances)
     charged = "customer, sum(amount_cents) FROM charge WHERE NOT refunded GROUP BY customer"
@@ -115,7 +116,7 @@ def _shipping(done: Sequence[Order]) -> Iterator[Check]:
     for order in done:
         grams[order.address.split()[-1]] += order.quantity * inventory.FIRST_STOCK[order.sku][0]
     left = Counter({zone: n - sent[zone] for zone, (_, n) in shipping.FIRST_ZONES.items()})
-    engine = create_engine(shipping.DATABASE_URL)
+    engine = create_engine(database_url("shipping"))
     yield _same("shipping", "places left", left, _count(engine, "name, places FROM zone"))
     parcels = _count(engine, "zone, count(*) FROM sent GROUP BY zone")
     yield _same("shipping", "parcels sent", sent, parcels)
@@ -129,7 +130,7 @@ def _mail(done: Sequence[Order], runs: Mapping[str, RunSummary]) -> Iterator[Che
         _receipt(order.customer, runs[order.id].result["tracking"], order.total_cents)
         for order in done
     )
-    engine = create_engine(mail.DATABASE_URL)
+    engine = create_engine(database_url("mail"))
     with engine.connect() as connection:
         letters = connection.execute(text("SELECT customer, tracking, total_cents FROM letter"))
         sent = Counter(_receipt(*row) for row in letters)

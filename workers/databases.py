@@ -21,8 +21,9 @@ def database_url(service: str) -> str:
     return os.environ.get(f"{service.upper()}_DATABASE_URL", f"sqlite:///{folder / service}.db")
 
 
-def prepare(url: str, tables: type[DeclarativeBase], first_rows: Sequence[Any]) -> None:
+def prepare(service: str, tables: type[DeclarativeBase], first_rows: Sequence[Any]) -> None:
     """Make a service's tables where they are missing, and fill them if they are empty."""
+    url = database_url(service)
     database = make_url(url).database
     if url.startswith("sqlite") and database:
         Path(database).parent.mkdir(parents=True, exist_ok=True)

@@ -9,9 +9,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from orchestrator import Refused, Retry, Service
 from workers.databases import database_url, prepare
 
-DATABASE_URL = database_url("inventory")
-
-inventory = Service("inventory", database=DATABASE_URL, timeout=60, retry=Retry(attempts=5))
+inventory = Service(
+    "inventory", database=database_url("inventory"), timeout=60, retry=Retry(attempts=5)
+)
 
 
 class Tables(DeclarativeBase):
@@ -85,4 +85,4 @@ FIRST_STOCK = {
 def prepare_database(**_signal: object) -> None:
     """Make the tables and fill the shelves, before the first worker process starts."""
     articles = [Article(sku=sku, weight_g=w, stock=n) for sku, (w, n) in FIRST_STOCK.items()]
-    prepare(DATABASE_URL, Tables, articles)
+    prepare("inventory", Tables, articles)

@@ -13,9 +13,7 @@ from workers.databases import database_url, prepare
 from workers.payments import Payment
 from workers.shipping import Parcel
 
-DATABASE_URL = database_url("mail")
-
-mail = Service("mail", database=DATABASE_URL, timeout=60)
+mail = Service("mail", database=database_url("mail"), timeout=60)
 
 
 class Tables(DeclarativeBase):
@@ -72,4 +70,4 @@ FIRST_GREYLISTING = ("north-07", "north-19")
 @worker_init.connect
 def prepare_database(**_signal: object) -> None:
     """Make the tables, before the first worker process starts."""
-    prepare(DATABASE_URL, Tables, [Greylisting(customer=name) for name in FIRST_GREYLISTING])
+    prepare("mail", Tables, [Greylisting(customer=name) for name in FIRST_GREYLISTING])

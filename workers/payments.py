@@ -16,9 +16,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from orchestrator import Call, Refused, Retry, Service
 from workers.databases import database_url, prepare
 
-DATABASE_URL = database_url("payments")
-
-payments = Service("payments", database=DATABASE_URL, timeout=60, retry=Retry(attempts=5))
+payments = Service(
+    "payments", database=database_url("payments"), timeout=60, retry=Retry(attempts=5)
+)
 
 
 class Tables(DeclarativeBase):
@@ -117,12 +117,12 @@ def prepare_database(**_signal: object) -> None:
         Account(customer=customer, bank=bank, balance_cents=cents)
         for customer, (bank, cents) in FIRST_CUSTOMERS.items()
     ]
-    prepare(DATABASE_URL, Tables, [*banks, *accounts])
+    prepare("payments", Tables, [*banks, *accounts])
 
 
 def mend(bank: str) -> None:
     """Bring a bank's line for refunds up again."""
-    engine = create_engine(DATABASE_URL)
+    engine = create_engine(database_url("payments"))
     with Session(engine) as session, session.begin():
         session.get_one(Bank, bank).refunds = True
     engine.dispose()

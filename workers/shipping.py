@@ -11,9 +11,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from orchestrator import Refused, Retry, Service
 from workers.databases import database_url, prepare
 
-DATABASE_URL = database_url("shipping")
-
-shipping = Service("shipping", database=DATABASE_URL, timeout=60)
+shipping = Service("shipping", database=database_url("shipping"), timeout=60)
 
 
 class Tables(DeclarativeBase):
@@ -87,4 +85,4 @@ FIRST_ZONES = {"Town": (300, 10_000), "Country": (500, 10_000), "Island": (1_200
 def prepare_database(**_signal: object) -> None:
     """Make the tables and the zones, before the first worker process starts."""
     zones = [Zone(name=name, cents_per_kg=c, places=n) for name, (c, n) in FIRST_ZONES.items()]
-    prepare(DATABASE_URL, Tables, zones)
+    prepare("shipping", Tables, zones)

@@ -1,0 +1,25 @@
+"""The orders that ship: what the program makes, and inputs of the saga."""
+
+from __future__ import annotations
+
+import msgspec
+
+from sagas.data.make_orders import FILE, encoded, orders
+from sagas.orders import Order, place_order
+
+
+def test_the_file_is_what_the_program_makes() -> None:
+    assert FILE.read_bytes() == encoded()
+
+
+def test_every_line_is_an_input_of_place_order() -> None:
+    lines = FILE.read_bytes().splitlines()
+    assert len(lines) == 300
+    for line in lines:
+        given = msgspec.json.decode(line, type=dict[str, Order])
+        assert place_order.encode_input(**given) == msgspec.json.decode(line)
+
+
+def test_ids_are_unique() -> None:
+    ids = [order.id for order in orders()]
+    assert len(set(ids)) == len(ids)
