@@ -1,0 +1,143 @@
+"""One operation for many runs: what would happen is shown first, and a script has to say --yes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import msgspec
+import typer
+from rich.text import Text
+
+from orchestrator.cli.exits import Exit
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.listing import runs_table
+from orchestrator.cli.looks import SHORTEST_ID
+from orchestrator.cli.taken import Taken, await_taken, writer_of
+from orchestrator.errors import OperationRefusedError, RunNotFoundError
+from orchestrator.journal.port import RunFilter
+from orchestrator.kernel.summary import RunSummary
+
+PREVIEWED = 20
+_PAGE = 500
+_WAIT_S = 10.0
+"""How long all operations together are waited for."""
+
+
+class Operation(NamedTuple):
+    """What is done to each run."""
+
+    name: str
+    send: Callable[[str], None]
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """A run whose state didn't allow the operation."""
+
+    run_id: str
+    why: str
+
+
+class Many(msgspec.Struct, frozen=True):
+    """What came of an operation for many runs."""
+
+    operation: str
+    matched: int
+    sent: int
+    taken: int
+    """How many of those sent a coordinator had carried out when the command ended."""
+    refused: tuple[Refusal, ...]
+
+
+def for_many(
+    call: Invocation, where: RunFilter, operation: Operation, *, step: str | None, yes: bool
+) -> None:
+    """Show which runs fit, ask, and operate on each; ends with ``REFUSED`` if any refused."""
+    if step is not None:
+        where = msgspec.structs.replace(where, step=step)
+    runs = list(_matching(call, where))
+    if runs and not call.out.json:
+        _preview(call, runs, operation.name)
+    if runs and not yes:
+        _ask(call, operation.name, len(runs))
+    sent: list[tuple[RunSummary, int]] = []
+    refused: list[Refusal] = []
+    for run in runs:
+        try:
+            before = call.journal.history(run.run_id)
+            operation.send(run.run_id)
+        except (OperationRefusedError, RunNotFoundError) as error:
+            refused.append(Refusal(run.run_id, str(error)))
+        else:
+            sent.append((run, before[-1].offset if before else 0))
+    taken, late = _await_all(call, operation.name, sent)
+    done = Many(operation.name, len(runs), len(sent), len(taken), (*refused, *late))
+    _tell(call, done, sent)
+    if done.refused:
+        raise typer.Exit(Exit.REFUSED)
+
+
+def _matching(call: Invocation, where: RunFilter) -> Iterator[RunSummary]:
+    cursor = None
+    while True:
+        page = call.journal.runs(where, cursor, _PAGE)
+        yield from page.runs
+        cursor = page.cursor
+        if cursor is None:
+            return
+
+
+def _preview(call: Invocation, runs: list[RunSummary], operation: str) -> None:
+    call.out.show(runs_table(call, tuple(runs[:PREVIEWED])))
+    if len(runs) > PREVIEWED:
+        call.out.show(Text(f"and {len(runs) - PREVIEWED} more", style="dim"))
+    call.out.show("", Text(f"{operation}: {_runs(len(runs))}", style="bold"))
+
+
+def _ask(call: Invocation, operation: str, number: int) -> None:
+    if not call.out.interactive:
+        raise typer.BadParameter(
+            f"{operation} would change {_runs(number)}: say --yes to do it without being asked",
+            param_hint="--yes",
+        )
+    typer.confirm("Go on?", abort=True, err=True)
+
+
+def _await_all(
+    call: Invocation, operation: str, sent: list[tuple[RunSummary, int]]
+) -> tuple[list[Taken], list[Refusal]]:
+    taken: list[Taken] = []
+    refused: list[Refusal] = []
+    ends_at = call.now() + _WAIT_S
+    for run, after in sent:
+        if not writer_of(call, run.shard):
+            continue
+        try:
+            found = await_taken(call, run.run_id, operation, after, ends_at - call.now())
+        except OperationRefusedError as error:
+            refused.append(Refusal(run.run_id, str(error)))
+        else:
+            taken += [found] if found.taken else []
+    return taken, refused
+
+
+def _tell(call: Invocation, done: Many, sent: list[tuple[RunSummary, int]]) -> None:
+    if call.out.json:
+        call.out.data(done)
+        return
+    if not done.matched:
+        call.out.note("no run fits")
+        return
+    call.out.show(f"{done.operation}: {_runs(done.sent)} sent, {done.taken} carried out")
+    for refusal in done.refused:
+        call.out.note(f"{refusal.run_id[:SHORTEST_ID]} refused: {refusal.why}", "red")
+    waiting = done.sent - done.taken
+    if waiting and not any(writer_of(call, run.shard) for run, _ in sent):
+        call.out.note(
+            "no coordinator is running: they will be carried out once `saga coordinator` does",
+            "yellow",
+        )
+
+
+def _runs(number: int) -> str:
+    return f"{number:,} run{'' if number == 1 else 's'}"

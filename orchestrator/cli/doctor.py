@@ -1,0 +1,209 @@
+"""`saga doctor`: is the installation able to do its work? Each finding comes with the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import msgspec
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.cli.exits import Exit
+from orchestrator.cli.invocation import Invocation, invocation
+from orchestrator.cli.probes import SAFE_POLICY, Probe
+from orchestrator.definition.plan import Call, Plan
+from orchestrator.errors import SagaError, SchemaError
+from orchestrator.journal.port import RunFilter
+from orchestrator.kernel.summary import RunSummary
+from orchestrator.views.spans import span_text
+
+SKEW_MAX_S = 1.0
+_PAGE = 500
+_OPEN = ("accepted", "running", "compensating", "stuck")
+
+Level = Literal["ok", "note", "problem"]
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """The result of one check. ``way_out`` is empty when nothing has to be done."""
+
+    check: str
+    level: Level
+    what: str
+    way_out: str = ""
+
+
+def doctor(context: typer.Context) -> None:
+    """Check broker, database, workers, coordinators and runs; exit 1 if there is any problem."""
+    call = invocation(context)
+    found = list(examine(call, call.backend.probe(call.settings)))
+    problems = sum(finding.level == "problem" for finding in found)
+    if call.out.json:
+        call.out.data({"ok": not problems, "findings": found})
+    else:
+        call.out.show(_table(call, found), "")
+        call.out.show(
+            Text(f"{problems} problem{'' if problems == 1 else 's'}", style="bold red")
+            if problems
+            else Text("no problems", style="bold green")
+        )
+    if problems:
+        raise typer.Exit(Exit.UNSUCCESSFUL)
+
+
+def examine(call: Invocation, probe: Probe) -> Iterator[Finding]:
+    """Every check that can be made; one that needs what an earlier one missed is left out."""
+    schema = list(_asked("schema", lambda: _schema(probe), "see that the database is up"))
+    yield from schema
+    broker = list(_asked("broker", lambda: _broker(probe), "start it, or set SAGA_BROKER_URL"))
+    yield from broker
+    reachable = not any(finding.what.startswith("no answer") for finding in broker)
+    if any(finding.level == "problem" for finding in schema):
+        return
+    yield from _clock(call, probe)
+    yield from _coordinators(call)
+    runs = list(_open_runs(call))
+    yield from _parked(runs)
+    plans = {run.plan: call.journal.plan(run.plan) for run in runs}
+    if reachable:
+        yield from _queues(probe, plans)
+    yield from _participants(call, plans)
+
+
+def _asked(check: str, ask: Callable[[], list[Finding]], way_out: str) -> list[Finding]:
+    try:
+        return ask()
+    except SchemaError as error:
+        return [Finding(check, "problem", str(error), "saga db upgrade")]
+    except SagaError as error:
+        return [Finding(check, "problem", f"no answer: {error}", way_out)]
+
+
+def _schema(probe: Probe) -> list[Finding]:
+    probe.schema()
+    return [Finding("schema", "ok", "the journal has this release's schema")]
+
+
+def _broker(probe: Probe) -> list[Finding]:
+    broker = probe.broker()
+    if broker.policy and broker.policy != SAFE_POLICY:
+        what = (
+            f"{broker.kind} evicts when its memory is full ({broker.policy}): commands would vanish"
+        )
+        return [Finding("broker", "problem", what, f"CONFIG SET maxmemory-policy {SAFE_POLICY}")]
+    if broker.kind == "redis" and not broker.policy:
+        return [
+            Finding("broker", "note", "it doesn't tell its policy", f"see that it is {SAFE_POLICY}")
+        ]
+    policy = f", {broker.policy}" if broker.policy else ""
+    return [Finding("broker", "ok", f"{broker.kind} answers{policy}")]
+
+
+def _clock(call: Invocation, probe: Probe) -> Iterator[Finding]:
+    before = call.now()
+    theirs = probe.database_time()
+    if theirs is None:
+        yield Finding("clock", "ok", "the journal's database uses this machine's clock")
+        return
+    skew_s = abs(theirs - (before + call.now()) / 2)
+    if skew_s > SKEW_MAX_S:
+        what = f"this machine and the database differ by {span_text(skew_s)}"
+        yield Finding("clock", "problem", what, "let both follow a time server (NTP)")
+    else:
+        yield Finding("clock", "ok", f"within {span_text(skew_s)} of the database's")
+
+
+def _coordinators(call: Invocation) -> Iterator[Finding]:
+    now = call.now()
+    alive = call.journal.coordinators(now)
+    if not alive:
+        yield Finding("coordinators", "problem", "none is running", "saga coordinator")
+        return
+    held = {lease.shard for lease in call.journal.leases() if lease.expires_at > now}
+    free = sorted(set(range(call.journal.shards())) - held)
+    if free:
+        what = f"shards {', '.join(map(str, free))} have no writer, {len(alive)} coordinators alive"
+        way_out = (
+            f"wait {call.settings.lease_s:g} s, the lease; then look at the coordinators' logs"
+        )
+        yield Finding("coordinators", "problem", what, way_out)
+    else:
+        yield Finding("coordinators", "ok", f"{len(alive)} alive, every shard has its writer")
+
+
+def _open_runs(call: Invocation) -> Iterator[RunSummary]:
+    cursor = None
+    while True:
+        page = call.journal.runs(RunFilter(status=_OPEN), cursor, _PAGE)
+        yield from page.runs
+        cursor = page.cursor
+        if cursor is None:
+            return
+
+
+def _parked(runs: list[RunSummary]) -> Iterator[Finding]:
+    stuck = [run for run in runs if run.status == "stuck"]
+    if stuck:
+        what = f"{len(stuck)} stuck, the latest: {stuck[0].reason}"
+        yield Finding("runs", "problem", what, "saga list --stuck, then saga show RUN")
+    else:
+        yield Finding("runs", "ok", f"{len(runs)} open, none stuck")
+
+
+def _queues(probe: Probe, plans: dict[str, Plan]) -> Iterator[Finding]:
+    try:
+        workers = probe.served_queues()
+    except SagaError as error:
+        yield Finding("queues", "problem", f"no answer: {error}", "see that the broker is up")
+        return
+    served = {queue for queues in workers.values() for queue in queues}
+    needed = {call_.queue for plan in plans.values() for call_ in calls_of(plan)}
+    missing = sorted(needed - served)
+    for queue in missing:
+        what = f"open runs need queue {queue}, and no worker serves it"
+        yield Finding("queues", "problem", what, f"saga worker --queues {queue}")
+    if not missing:
+        yield Finding("queues", "ok", f"{len(workers)} workers serve what open runs need")
+
+
+def _participants(call: Invocation, plans: dict[str, Plan]) -> Iterator[Finding]:
+    if not call.settings.apps:
+        yield Finding(
+            "participants", "note", "not compared: no apps are named", "saga doctor --app MODULE"
+        )
+        return
+    known = {
+        f"{service.name}.{name}"
+        for service in call.definitions.services
+        for name in service.participants
+    }
+    needed = {f"{c.service}.{c.participant}" for plan in plans.values() for c in calls_of(plan)}
+    missing = sorted(needed - known)
+    for name in missing:
+        what = f"open runs need {name}, and the apps don't define it"
+        yield Finding("participants", "problem", what, "deploy a worker that still has it")
+    if not missing:
+        yield Finding("participants", "ok", "the apps define all that open runs need")
+
+
+def calls_of(plan: Plan) -> list[Call]:
+    """Every participant's action in a plan, its callbacks included."""
+    steps = [step for step, _ in plan.steps() if isinstance(step, Call)]
+    return steps + [call for calls in plan.callbacks.values() for call in calls]
+
+
+def _table(call: Invocation, found: list[Finding]) -> Table:
+    looks = {"ok": ("✔", "+", "green"), "note": ("•", "-", "yellow"), "problem": ("✖", "x", "red")}
+    shown = Table.grid(padding=(0, 2, 0, 0))
+    shown.add_column(no_wrap=True)
+    shown.add_column(overflow="fold")
+    for finding in found:
+        mark, ascii_mark, style = looks[finding.level]
+        name = Text(f"{ascii_mark if call.out.ascii_only else mark} {finding.check}", style=style)
+        what = Text(" ".join(finding.what.split()))
+        if finding.way_out:
+            what.append(f"\n-> {finding.way_out}", style="bold")
+        shown.add_row(name, what)
+    return shown

@@ -1,0 +1,100 @@
+"""`saga list`: runs, a page at a time."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.cli import options as opt
+from orchestrator.cli.invocation import Invocation, invocation
+from orchestrator.cli.looks import ago, short_ids, status_text
+from orchestrator.cli.output import table
+from orchestrator.journal.port import Page
+from orchestrator.kernel.summary import RunSummary
+
+Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="The most runs to show.")]
+Cursor = Annotated[
+    str | None, typer.Option("--cursor", help="Continue where an earlier page ended.")
+]
+Step = Annotated[
+    str | None, typer.Option("--step", help="Only runs held up, or parked, at this step.")
+]
+
+
+def list_runs(
+    context: typer.Context,
+    *,
+    status: opt.Status = None,
+    saga: opt.Saga = None,
+    tag: opt.Tag = None,
+    key: opt.Key = None,
+    older: opt.Older = None,
+    since: opt.Since = None,
+    text: opt.Words = None,
+    step: Step = None,
+    stuck: opt.StuckOnly = False,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> None:
+    """List runs, newest first."""
+    call = invocation(context)
+    where = opt.run_filter(
+        call.now(),
+        status=status,
+        saga=saga,
+        tag=tag,
+        key=key,
+        older=older,
+        since=since,
+        text=text,
+        stuck=stuck,
+        step=step,
+    )
+    page = call.journal.runs(where, cursor, limit)
+    if call.out.json:
+        call.out.data({"runs": page.runs, "cursor": page.cursor})
+        return
+    _show(call, page)
+
+
+def _show(call: Invocation, page: Page) -> None:
+    if not page.runs:
+        call.out.note("no runs; `saga launch NAME` starts one")
+        return
+    call.out.show(runs_table(call, page.runs))
+    if page.cursor:
+        call.out.note(f"there are more: --cursor {page.cursor}", "dim")
+
+
+def runs_table(call: Invocation, runs: tuple[RunSummary, ...]) -> Table:
+    """Runs, one a line."""
+    ids = short_ids(run.run_id for run in runs)
+    keyed = any(run.key for run in runs)
+    shown = table("run", "saga", "status", *(["key"] if keyed else []), "launched", "why", wrap="")
+    shown.columns[-1].overflow = "ellipsis"
+    shown.columns[-1].no_wrap = True
+    for run in runs:
+        cells = [
+            Text(ids[run.run_id], style="bold"),
+            Text(run.saga),
+            status_text(run.status, ascii_only=call.out.ascii_only),
+            *([Text(run.key or "", style="dim")] if keyed else []),
+            Text(ago(call.now(), run.launched_at), style="dim"),
+            Text(why(run)),
+        ]
+        shown.add_row(*cells)
+    return shown
+
+
+def why(run: RunSummary) -> str:
+    """Why a run is where it is, in one line."""
+    if run.status == "accepted":
+        return "waits for a coordinator"
+    if run.reason:
+        return " ".join(run.reason.split())
+    if run.status in {"running", "compensating"} and run.steps:
+        return f"at {', '.join(run.steps)}"
+    return ""

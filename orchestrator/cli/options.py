@@ -1,0 +1,79 @@
+"""Arguments and options that several commands share, and the filter they make."""
+
+from __future__ import annotations
+
+from typing import Annotated, get_args
+
+import typer
+
+from orchestrator.cli.parsing import age_s, tags
+from orchestrator.journal.port import RunFilter
+from orchestrator.kernel.summary import RunStatus
+
+STATUSES = get_args(RunStatus)
+
+RunId = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run's id, a prefix of it, its key, or saga:key.")
+]
+StepKey = Annotated[str, typer.Argument(metavar="STEP", help="A step, as `saga show` names it.")]
+Reason = Annotated[
+    str, typer.Option("--reason", help="Why; kept with the event, beside who did it.")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Several runs: don't ask.")]
+Status = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--status", help=f"Only runs with this status ({', '.join(STATUSES)}); repeatable."
+    ),
+]
+Saga = Annotated[str | None, typer.Option("--saga", help="Only runs of this saga.")]
+Tag = Annotated[
+    list[str] | None,
+    typer.Option("--tag", metavar="NAME=VALUE", help="Only runs with this tag; repeatable."),
+]
+Key = Annotated[str | None, typer.Option("--key", help="Only the run with this idempotency key.")]
+Older = Annotated[
+    str | None,
+    typer.Option("--older", metavar="AGE", help="Only runs launched longer ago: 5m, 2h, 1d."),
+]
+Since = Annotated[
+    str | None,
+    typer.Option("--since", metavar="AGE", help="Only runs launched within this time: 5m, 2h, 1d."),
+]
+Words = Annotated[
+    str | None,
+    typer.Option("--text", help="Only runs with this text in id, key, saga or reason."),
+]
+StuckOnly = Annotated[bool, typer.Option("--stuck", help="Only runs that need a person.")]
+
+
+def run_filter(
+    now: float,
+    *,
+    status: list[str] | None,
+    saga: str | None,
+    tag: list[str] | None,
+    key: str | None,
+    older: str | None,
+    since: str | None,
+    text: str | None,
+    stuck: bool,
+    step: str | None = None,
+) -> RunFilter:
+    """The filter that the options describe."""
+    for name in status or ():
+        if name not in STATUSES:
+            raise typer.BadParameter(
+                f"{name!r} is no status; there are {', '.join(STATUSES)}", param_hint="--status"
+            )
+    return RunFilter(
+        status=tuple(status or ()),
+        saga=saga,
+        tags=tags(tag or ()),
+        key=key,
+        text=text,
+        launched_after=None if since is None else now - age_s(since, "--since"),
+        launched_before=None if older is None else now - age_s(older, "--older"),
+        stuck=stuck,
+        step=step,
+    )

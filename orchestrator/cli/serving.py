@@ -1,0 +1,169 @@
+"""`saga coordinator`, `saga worker`, `saga dev`: the processes that do the work."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from orchestrator.cli.invocation import Invocation, invocation
+from orchestrator.cli.output import table
+from orchestrator.cli.probes import SAFE_POLICY, Broker
+from orchestrator.errors import SettingsError, UnsafeBrokerError
+
+if TYPE_CHECKING:
+    from orchestrator.settings import Settings
+
+_log = logging.getLogger("saga")
+_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+Processes = Annotated[
+    int | None, typer.Option("--processes", "-p", min=1, help="Worker processes; one per core.")
+]
+Queues = Annotated[
+    str | None,
+    typer.Option("--queues", metavar="A,B", help="Serve only these queues of the apps."),
+]
+Folder = Annotated[Path, typer.Option("--folder", help="Where journal, broker data and logs go.")]
+
+
+def coordinator(context: typer.Context) -> None:
+    """Run a coordinator until SIGTERM or Ctrl-C; then it hands its shards over at once."""
+    call = invocation(context)
+    start_logging(call.settings)
+    from orchestrator import wiring  # noqa: PLC0415 - start-up time
+
+    wiring.check_journal(call.settings)
+    check_broker(call.backend.probe(call.settings).broker())
+    driver = wiring.coordinator(call.settings, call.journal)
+    _on_stop_signals(driver.stop)
+    _log.info(
+        "coordinator over %s and %s",
+        _shown(call.settings.journal_url),
+        _shown(call.settings.broker_url),
+    )
+    driver.run()
+    _log.info("coordinator stopped: its shards are handed over")
+
+
+def worker(context: typer.Context, processes: Processes = None, queues: Queues = None) -> None:
+    """Run a Celery worker for the apps' participants until SIGTERM or Ctrl-C."""
+    call = invocation(context)
+    start_logging(call.settings)
+    from orchestrator import wiring  # noqa: PLC0415 - start-up time
+
+    app = wiring.worker_app(call.settings)
+    known = wiring.queues(call.definitions.services)
+    chosen = known if queues is None else [name.strip() for name in queues.split(",")]
+    strange = [name for name in chosen if name not in known]
+    if strange:
+        raise typer.BadParameter(
+            f"no participant of the apps is on {', '.join(strange)}; their queues are {', '.join(known)}",
+            param_hint="--queues",
+        )
+    _log.info("worker for %s", ", ".join(chosen))
+    app.worker_main(_worker_arguments(call.settings, chosen, processes))
+
+
+def dev(context: typer.Context, folder: Folder = Path(".dev"), processes: Processes = None) -> None:
+    """Keep broker, workers and a coordinator running for playing, until Ctrl-C."""
+    call = invocation(context)
+    from orchestrator.cli.stack import Stack  # noqa: PLC0415 - start-up time
+
+    if not call.settings.apps:
+        raise SettingsError(
+            "no app to serve: name the modules with your sagas and participants, as `saga dev --app mypackage`"
+        )
+    sagas = sorted(call.definitions.sagas)
+    call.out.note("starting broker, workers and coordinator ...", "dim")
+    stack = Stack(
+        folder,
+        call.settings,
+        worker_processes=processes or 2,
+        say=lambda line: call.out.note(line, "yellow"),
+    )
+    with stack:
+        _page(call, stack, sagas)
+        try:
+            stack.wait()
+        except KeyboardInterrupt:
+            call.out.note("stopping ...", "dim")
+    call.out.note(f"everything is stopped; the runs are kept in {folder}", "dim")
+
+
+def check_broker(broker: Broker) -> None:
+    """Raise ``UnsafeBrokerError`` for a broker that throws messages away when its memory is full."""
+    if broker.policy and broker.policy != SAFE_POLICY:
+        raise UnsafeBrokerError(
+            f"{broker.kind} evicts when its memory is full ({broker.policy}), so commands would vanish:"
+            f" CONFIG SET maxmemory-policy {SAFE_POLICY}"
+        )
+
+
+def start_logging(settings: Settings) -> None:
+    """Log lines to stderr, from the level in the settings on."""
+    level = logging.getLevelNamesMapping().get(settings.log_level.upper())
+    if level is None:
+        known = "DEBUG, INFO, WARNING, ERROR"
+        raise SettingsError(f"log_level: {settings.log_level!r} is none of {known}")
+    logging.basicConfig(level=level, format=_FORMAT, stream=sys.stderr)
+
+
+def _worker_arguments(settings: Settings, queues: list[str], processes: int | None) -> list[str]:
+    arguments = [
+        "worker",
+        f"--queues={','.join(queues)}",
+        f"--loglevel={settings.log_level.upper()}",
+    ]
+    if processes is not None:
+        arguments.append(f"--concurrency={processes}")
+    return arguments
+
+
+def _on_stop_signals(stop: Callable[[], None]) -> None:
+    def handle(number: int, _frame: Any) -> None:
+        _log.info("%s: stopping after this turn", signal.Signals(number).name)
+        stop()
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)
+
+
+def _shown(url: str) -> str:
+    """A URL without its password."""
+    from sqlalchemy.engine import make_url  # noqa: PLC0415 - start-up time
+
+    return make_url(url).render_as_string(hide_password=True)
+
+
+def _page(call: Invocation, stack: Any, sagas: list[str]) -> None:
+    here = f"saga --config {stack.config_file}"
+    shown = table("", "")
+    shown.show_header = False
+    shown.add_row("journal", _shown(stack.settings.journal_url))
+    shown.add_row("broker", _shown(stack.settings.broker_url))
+    shown.add_row("settings", str(stack.config_file))
+    shown.add_row("logs", str(stack.folder / "logs"))
+    shown.add_row("apps", ", ".join(stack.settings.apps))
+    shown.add_row("sagas", ", ".join(sagas) or "none: define one with @saga")
+    call.out.show(Text("everything is up", style="bold green"), shown, "")
+    call.out.show(Text("In another terminal", style="bold"))
+    for line, what in (
+        (f"export SAGA_CONFIG={stack.config_file}", "so that `saga` finds this stack"),
+        (f"saga launch {sagas[0] if sagas else 'NAME'} '{{...}}'", "the first run"),
+        ("saga watch", "what happens"),
+        ("saga list", "the runs; `saga show RUN` for one of them"),
+    ):
+        call.out.show(Text.assemble("  ", (line, "bold"), (f"   {what}", "dim")))
+    call.out.show(
+        "", Text(f"Ctrl-C stops all of it. ({here} works without the export)", style="dim")
+    )
+
+
+__all__ = ["coordinator", "dev", "start_logging", "worker"]
