@@ -219,12 +219,15 @@ def test_an_orderly_stop_gives_back_what_was_not_begun(own_server: Server, tmp_p
         sent = [command(shard, do="sleep", seconds=0.4) for _ in range(12)]
         for one in sent:
             dispatch(transport, one)
-        receive_all(transport, shard, sent[:1])
+        answers = answers_in(receive_all(transport, shard, sent[:1]))
         stack.stop_worker()
         stack.start_worker()
+        already = set(runs(answers))
+        answers += answers_in(
+            receive_all(transport, shard, [one for one in sent if one.run not in already])
+        )
 
-        answers = answers_in(receive_all(transport, shard, sent[1:]))
-
+        assert runs(answers) == runs(sent)
         assert {answer.outcome for answer in answers} == {"succeeded"}
 
 
@@ -289,7 +292,8 @@ def test_a_broker_that_dies_and_comes_back(own_server: Server, tmp_path: Path) -
             _dispatch_again(transport, one)
         got = receive_all(transport, shard, [unread, *sent])
 
-        assert held[0].answers[0].run not in runs(answers_in(got))
+        # The work itself may have been done again; the reply that was acknowledged is gone.
+        assert held[0].token not in [item.token for item in got]
         transport.close()
         receive_all(stack.transport(), shard, [unread, *sent])
 
