@@ -16,9 +16,9 @@ from orchestrator.kernel.summary import RunSummary
 
 R = TypeVar("R")
 
-_FIRST_LOOK_S = 0.001
+_FIRST_LOOK_S = 0.002
 _SLOWEST_LOOK_S = 0.1
-_GROWTH = 1.3
+_SHARE = 0.1
 
 
 class Runs(Protocol):
@@ -118,11 +118,10 @@ class Run(Generic[R]):
 
 
 def _pauses(timeout: float | None, run_id: str) -> Iterable[float]:
-    """Pauses that grow: a quick run is seen at once, a slow one costs few looks."""
-    ends_at = None if timeout is None else time.monotonic() + timeout
-    pause_s = _FIRST_LOOK_S
+    """Pauses that are a small share of the time waited: a quick run is seen at once, a slow one costs few looks."""
+    started = time.monotonic()
     while True:
-        yield pause_s
-        if ends_at is not None and time.monotonic() >= ends_at:
+        waited_s = time.monotonic() - started
+        yield min(max(_FIRST_LOOK_S, waited_s * _SHARE), _SLOWEST_LOOK_S)
+        if timeout is not None and time.monotonic() - started >= timeout:
             raise ResultTimeoutError(f"run {run_id} hasn't ended within {timeout:g} s; it goes on")
-        pause_s = min(pause_s * _GROWTH, _SLOWEST_LOOK_S)

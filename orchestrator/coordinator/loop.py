@@ -47,7 +47,7 @@ class CoordinatorOptions(msgspec.Struct, frozen=True):
     """How long a killed coordinator's shards wait for a new writer."""
     poll_s: float = 0.25
     """How often the inbox is looked at when nobody pokes."""
-    inbox_every_s: float = 0.02
+    inbox_every_s: float = 0.05
     """How often the inbox is looked at under load."""
     republish_s: float = 1.0
     """How long a command waits after its publish failed."""
