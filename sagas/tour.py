@@ -166,13 +166,13 @@ class _Tour:
             table.add_row(str(number), Text(status, style=STYLES[status]), Text(reason))
         self._console.print(table)
         failures = Counter(event.failure.message for event in self._transient())
-        total = failures.total()
-        if not total:
+        if not failures:
             raise DemoError("no attempt met a transient fault, though two services are flaky")
-        told = ", ".join(f"{times} times {what}" for what, times in failures.most_common(3))
         self._console.print(
-            Text(f"{total} attempts failed on the way and were tried again: {told}", style="dim")
+            Text("\nattempts that failed on the way, and were tried again", style="dim")
         )
+        for what, times in failures.most_common():
+            self._console.print(Text(f"{times:>6}  {what}", style="dim"))
 
     def _show_compensated(self) -> None:
         runs = self._runs(status=("compensated",))
