@@ -70,6 +70,8 @@ def _end(way: str) -> None:
                 if process.pid != os.getpid():
                     process.kill()
             os.kill(os.getpid(), signal.SIGKILL)
+        case _:  # nothing to be done
+            pass
 
 
 def _answer(command: Work, result: Any) -> Answer:
