@@ -12,7 +12,6 @@ from orchestrator.settings import load
 from orchestrator.wiring import worker_app
 
 app = worker_app(load())
-app.conf.result_backend = os.environ[
-    BACKEND_VARIABLE
-]  # for the last task of a chain; ours has no use for it
+# For the last task of a chain; ours has no use for it.
+app.conf.update(result_backend=os.environ[BACKEND_VARIABLE])
 register(app)

@@ -28,7 +28,6 @@ def main(database_url: str) -> None:
             "name": "bench",
             "system_database_url": database_url,
             "log_level": "ERROR",
-            "run_admin_server": False,
         }
     )
 

@@ -4,6 +4,7 @@ journal again.
 
 from __future__ import annotations
 
+from orchestrator.coordinator.outbox import Lane
 from orchestrator.journal.port import Tenure
 from orchestrator.kernel.events import CommandKind
 from orchestrator.kernel.state import RunState
@@ -22,9 +23,9 @@ class LiveRun:
         self.state = state
         self.row = row
         """The read model's row as last written."""
-        self.sent: dict[Identity, str | None] = {}
-        """Commands that need no dispatch now: under way, with the queue they count against ("" for
-        none), or None for those an alarm will bring back."""
+        self.sent: dict[Identity, Lane | None] = {}
+        """Commands that need no dispatch now: waiting for it or under way, with the lane they count
+        against, or None for those an alarm will bring back."""
         self.defect = ""
 
 

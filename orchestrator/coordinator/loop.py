@@ -18,7 +18,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_ran
 from tenacity.stop import stop_when_event_set
 
 from orchestrator.coordinator.live import Identity, LiveRun, OwnedShard
-from orchestrator.coordinator.outbox import BundleOptions, Outbox, Outgoing
+from orchestrator.coordinator.outbox import NOWHERE, BundleOptions, Lane, Outbox, Outgoing
 from orchestrator.coordinator.ownership import Ownership, Programs
 from orchestrator.coordinator.timers import Alarm, Purpose, Timers, timer_identity
 from orchestrator.coordinator.turn import Arrival, Decisions, Draft
@@ -127,10 +127,10 @@ class Coordinator:
         written = self._append(decisions)
         if written is None:
             return 0
-        self._transport.acknowledge(received)
         for draft in decisions.drafts.values():
             self._install(draft.owned, draft.changed)
         self._publish()
+        self._transport.acknowledge(received)  # after the dispatch, which somebody waits for
         return written
 
     def close(self) -> None:
@@ -205,8 +205,8 @@ class Coordinator:
 
     def _learn(self, owned: OwnedShard, answer: Answer, now: float) -> None:
         live = owned.runs.get(answer.run)
-        queue = live.sent.get((answer.step, answer.kind, answer.attempt)) if live else None
-        self._outbox.learn(answer, queue or "", now)
+        lane = live.sent.get((answer.step, answer.kind, answer.attempt)) if live else None
+        self._outbox.learn(answer, lane or NOWHERE, now)
 
     def _still_means(self, alarm: Alarm) -> bool:
         owned = self._ownership.shards.get(alarm.shard)
@@ -222,7 +222,7 @@ class Coordinator:
                 continue
             match alarm.purpose:
                 case "dispatch":
-                    if live.sent.get(alarm.identity, "") is None:
+                    if live.sent.get(alarm.identity, NOWHERE) is None:
                         del live.sent[alarm.identity]
                         self._want(owned, alarm.run_id, live)
                 case "deadline":
@@ -288,12 +288,12 @@ class Coordinator:
         ``dispatched_to`` has gone out.
         """
         now = self._clock()
-        sent: dict[Identity, str | None] = {}
+        sent: dict[Identity, Lane | None] = {}
         for command in pending(live.state):
             if not isinstance(command, Execute):
                 step = command.step or ""
                 identity: Identity = timer_identity(step, command.at)
-                sent[identity] = ""
+                sent[identity] = NOWHERE
                 if identity not in live.sent:
                     self._timers.add(Alarm(command.at, owned.number, run_id, "timer", step))
                 continue
@@ -304,10 +304,10 @@ class Coordinator:
                 sent[identity] = None
                 self._alarm(owned, run_id, command, "dispatch", command.due)
             elif dispatched_to is not None and command.due <= dispatched_to:
-                sent[identity] = ""
+                sent[identity] = NOWHERE
                 self._alarm(owned, run_id, command, "deadline", command.due + command.timeout_s)
             else:
-                sent[identity] = command.queue
+                sent[identity] = NOWHERE
                 owned.held += 1
                 self._outbox.put(
                     Outgoing(
@@ -318,7 +318,7 @@ class Coordinator:
                         command,
                     )
                 )
-        self._settle(queue for identity, queue in live.sent.items() if identity not in sent)
+        _settle(lane for identity, lane in live.sent.items() if identity not in sent)
         live.sent = sent
 
     def _alarm(
@@ -331,32 +331,43 @@ class Coordinator:
 
     def _publish(self) -> None:
         now = self._clock()
-        batch = list(self._outbox.bundles(now))
+        batch = list(self._outbox.bundles(now, self._is_wanted))
         if not batch:
             return
-        errors = self._transport.dispatch([bundle for bundle, _ in batch])
-        for (_, outgoing), error in zip(batch, errors, strict=True):
+        errors = self._transport.dispatch([bundle for bundle, _, _ in batch])
+        for (_, outgoing, lane), error in zip(batch, errors, strict=True):
             if error is not None:
                 self.counts["publish errors"] += 1
                 _log.warning("a publish failed, its outcome is unknown: %s", error)
             for out in outgoing:
-                self._dispatched(out, now, failed=error is not None)
+                self._dispatched(out, lane, now, failed=error is not None)
 
-    def _dispatched(self, out: Outgoing, now: float, *, failed: bool) -> None:
+    def _is_wanted(self, out: Outgoing) -> bool:
+        """Whether the run still needs this command; while it waited the run may have turned back."""
         owned = self._ownership.shards.get(out.shard)
         if owned is None or owned.tenure.epoch != out.epoch:
-            return
-        owned.held -= 1
-        command = out.command
-        if not failed:
-            self.counts["dispatched"] += 1
-            self._alarm(owned, out.run_id, command, "deadline", now + command.timeout_s)
-            return
+            return False
         live = owned.runs.get(out.run_id)
-        if live is not None:
-            live.sent[command.step, command.kind, command.attempt] = None
-            self._outbox.settled(command.queue)
+        command = out.command
+        if live is None or (command.step, command.kind, command.attempt) not in live.sent:
+            owned.held -= 1
+            return False
+        return True
+
+    def _dispatched(self, out: Outgoing, lane: Lane, now: float, *, failed: bool) -> None:
+        owned = self._ownership.shards[out.shard]
+        live = owned.runs[out.run_id]
+        command = out.command
+        owned.held -= 1
+        identity = (command.step, command.kind, command.attempt)
+        if failed:
+            lane.settled()
+            live.sent[identity] = None
             self._alarm(owned, out.run_id, command, "dispatch", now + self._options.republish_s)
+        else:
+            self.counts["dispatched"] += 1
+            live.sent[identity] = lane
+            self._alarm(owned, out.run_id, command, "deadline", now + command.timeout_s)
 
     def _save_cursors(self) -> None:
         now = self._clock()
@@ -370,13 +381,14 @@ class Coordinator:
     def _forget(self, owned: OwnedShard) -> None:
         self._outbox.forget(owned.number)
         for live in owned.runs.values():
-            self._settle(live.sent.values())
+            _settle(live.sent.values())
         self._transport.release(owned.number)
 
-    def _settle(self, queues: Iterable[str | None]) -> None:
-        for queue in queues:
-            if queue:
-                self._outbox.settled(queue)
+
+def _settle(lanes: Iterable[Lane | None]) -> None:
+    for lane in lanes:
+        if lane is not None:
+            lane.settled()
 
 
 def _say_why_waiting(state: RetryCallState) -> None:

@@ -1,15 +1,15 @@
 """Commands on their way out: how many go into one message, and how many may be under way at once.
 
 Celery's own cost per message is what limits throughput, so short commands share a message of about
-``bundle_s`` of work; long ones and ones of unknown duration travel alone, and no bundle is so
-large that a free worker process idles. The window keeps what is queued at the broker short, so
-that a deadline, counted from the dispatch, measures the participant and not the queue.
+``work_s`` of work; long ones and ones of unknown duration travel alone. What is queued at the
+broker is kept short: a deadline, counted from the dispatch, then measures the participant and not
+the queue, and a short command never stands behind a backlog of long ones.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -18,10 +18,16 @@ from orchestrator.kernel.commands import Execute
 from orchestrator.transport.messages import Answer, Work
 from orchestrator.transport.port import Bundle
 
+QUEUED_S = 0.1
+"""Enough work at the broker for workers to be busy while a turn of the coordinator lasts."""
+UNKNOWN_AT_ONCE = 16
+"""Commands under way while nothing is known of their durations and of the workers."""
+
 _SMOOTHING = 0.2
 _WORKER_SEEN_S = 30.0
-_UNKNOWN_S = 1.0
+_PATIENCE_S = 1.0
 _ROUNDING = 1.001
+_MOST_DOUBLINGS = 10
 
 
 class BundleOptions(msgspec.Struct, frozen=True):
@@ -63,76 +69,214 @@ class Outgoing(NamedTuple):
         )
 
 
+class Lane:
+    """Commands for one queue that are alike: the short ones, or the long ones and the unknown."""
+
+    __slots__ = ("mean_s", "progress_at", "queue", "under_way", "waiting")
+
+    def __init__(self, queue: _Queue | None = None) -> None:
+        self.queue = queue
+        self.waiting: deque[Outgoing] = deque()
+        self.under_way = 0
+        self.progress_at = 0.0
+        """When an answer came, or something went out while nothing was under way."""
+        self.mean_s = 0.0
+        """How long one takes, 0 while that isn't known."""
+
+    def settled(self) -> None:
+        """A command that was under way has its answer, or is given up."""
+        if self.under_way > 0:
+            self.under_way -= 1
+
+    def learn(self, took_s: float) -> None:
+        """One of these has taken so long."""
+        self.mean_s += _SMOOTHING * (took_s - self.mean_s) if self.mean_s else took_s
+
+    def sent(self, number: int, now: float) -> None:
+        """So many have gone out."""
+        if self.under_way == 0:
+            self.progress_at = now
+        self.under_way += number
+
+    def widened(self, allowed: int, now: float) -> int:
+        """``allowed``, doubled for every while without an answer: what is under way may be lost."""
+        patience_s = max(_PATIENCE_S, 2 * self.mean_s)
+        doublings = max(0, int((now - self.progress_at) / patience_s))
+        return allowed << min(doublings, _MOST_DOUBLINGS)
+
+
+NOWHERE = Lane()
+"""Stands for commands that count against no lane: those that wait, and those of an earlier tenure."""
+
+
+class _Pace:
+    """How long one participant takes."""
+
+    __slots__ = ("duration_s", "is_long")
+
+    def __init__(self, took_s: float, short_s: float) -> None:
+        self.duration_s = took_s
+        self.is_long = took_s > short_s
+
+    def learn(self, took_s: float, short_s: float) -> bool:
+        """Whether it changes lanes; not for small ups and downs."""
+        self.duration_s += _SMOOTHING * (took_s - self.duration_s)
+        was_long = self.is_long
+        self.is_long = self.duration_s > (short_s / 2 if was_long else short_s)
+        return self.is_long != was_long
+
+
+class _Queue:
+    """One queue: its two lanes, and the worker processes that answer from it."""
+
+    def __init__(self) -> None:
+        self.short = Lane(self)
+        self.long = Lane(self)
+        self.workers: dict[str, float] = {}
+        self._grew_at = 0.0
+
+    @property
+    def under_way(self) -> int:
+        return self.short.under_way + self.long.under_way
+
+    def seen(self, worker: str, now: float) -> None:
+        if worker not in self.workers:
+            self._grew_at = now
+        self.workers[worker] = now
+
+    def processes(self, now: float) -> int:
+        """How many worker processes there are, as far as is known; at least one."""
+        since = now - _WORKER_SEEN_S - 4 * self.long.mean_s
+        for worker in [worker for worker, at in self.workers.items() if at < since]:
+            del self.workers[worker]
+        return max(1, len(self.workers))
+
+    def long_allowed(self, processes: int, now: float) -> int:
+        """One for each process and a few more, which find out whether there are more processes."""
+        if not self.long.mean_s:
+            return max(UNKNOWN_AT_ONCE, 2 * processes)
+        growing = now - self._grew_at < _PATIENCE_S + 2 * self.long.mean_s
+        return 2 * processes if growing else processes + 1 + processes // 4
+
+    def short_allowed(self, processes: int) -> int:
+        return max(int(processes * QUEUED_S / self.short.mean_s), 2 * processes)
+
+
 class Outbox:
     """Commands waiting to be published, by queue."""
 
     def __init__(self, options: BundleOptions) -> None:
         self._options = options
-        self._waiting: dict[str, deque[Outgoing]] = {}
-        self._under_way: Counter[str] = Counter()
-        self._duration_s: dict[str, float] = {}
-        self._workers: dict[str, dict[str, float]] = {}
+        self._queues: dict[str, _Queue] = {}
+        self._paces: dict[str, _Pace] = {}
 
     def put(self, outgoing: Outgoing) -> None:
         """Queue a command for dispatch."""
-        self._waiting.setdefault(outgoing.command.queue, deque()).append(outgoing)
+        name = outgoing.command.queue
+        queue = self._queues.get(name)
+        if queue is None:
+            queue = self._queues[name] = _Queue()
+        self._lane(queue, outgoing).waiting.append(outgoing)
 
-    def settled(self, queue: str) -> None:
-        """A command that was under way to this queue has its answer, or is given up."""
-        if self._under_way[queue] > 0:
-            self._under_way[queue] -= 1
-
-    def learn(self, answer: Answer, queue: str, now: float) -> None:
+    def learn(self, answer: Answer, lane: Lane, now: float) -> None:
         """Take in how long a participant took, and that a worker is alive."""
-        if answer.took_s > 0 and not answer.duplicate:
-            known = self._duration_s.get(answer.participant)
-            self._duration_s[answer.participant] = (
-                answer.took_s if known is None else known + _SMOOTHING * (answer.took_s - known)
-            )
-        if answer.worker and queue:
-            self._workers.setdefault(queue, {})[answer.worker] = now
+        lane.progress_at = now
+        queue = lane.queue
+        if queue is not None and answer.worker:
+            queue.seen(answer.worker, now)
+        took_s = answer.took_s
+        if took_s <= 0 or answer.duplicate:
+            return
+        pace = self._paces.get(answer.participant)
+        if pace is None:
+            pace = self._paces[answer.participant] = _Pace(took_s, self._options.work_s)
+            changes = not pace.is_long
+        else:
+            changes = pace.learn(took_s, self._options.work_s)
+        if queue is not None:
+            (queue.long if pace.is_long else queue.short).learn(took_s)
+        if changes:
+            self._change_lanes(answer.participant)
 
     def waiting(self) -> int:
         """How many commands are held."""
-        return sum(map(len, self._waiting.values()))
+        return sum(len(lane.waiting) for lane in self._lanes())
+
+    def under_way(self) -> int:
+        """How many commands are dispatched and not answered."""
+        return sum(lane.under_way for lane in self._lanes())
 
     def forget(self, shard: int) -> None:
         """Drop the commands of a shard that is no longer ours."""
-        for queue, waiting in self._waiting.items():
-            self._waiting[queue] = deque(out for out in waiting if out.shard != shard)
+        for lane in self._lanes():
+            lane.waiting = deque(out for out in lane.waiting if out.shard != shard)
 
-    def bundles(self, now: float) -> Iterator[tuple[Bundle, list[Outgoing]]]:
-        """Take what may go out now. Each bundle counts as under way until ``settled``."""
-        for queue, waiting in self._waiting.items():
-            room = self._options.window - self._under_way[queue]
-            free = self._free(queue, now)
-            while waiting and room > 0:
-                taken = self._take(waiting, min(room, self._share(len(waiting), free)))
-                room -= len(taken)
-                free = max(1, free - 1)
-                self._under_way[queue] += len(taken)
-                yield Bundle(queue, tuple(out.work() for out in taken)), taken
+    def bundles(
+        self, now: float, wanted: Callable[[Outgoing], bool]
+    ) -> Iterator[tuple[Bundle, list[Outgoing], Lane]]:
+        """Take what may go out now, short ones first, and is still ``wanted``. Each command counts
+        as under way in its lane until ``settled``.
+        """
+        for name, queue in self._queues.items():
+            for lane, taken in self._take(queue, now):
+                going = [out for out in taken if wanted(out)]
+                if going:
+                    lane.sent(len(going), now)
+                    yield Bundle(name, tuple(out.work() for out in going)), going, lane
 
-    def _take(self, waiting: deque[Outgoing], most: int) -> list[Outgoing]:
+    def _take(self, queue: _Queue, now: float) -> Iterator[tuple[Lane, list[Outgoing]]]:
+        if not queue.short.waiting and not queue.long.waiting:
+            return
+        processes = queue.processes(now)
+        free = max(1, processes - queue.under_way)
+        while (room := self._short_room(queue, processes, now)) > 0:
+            share = max(1, min(self._options.most, -(-len(queue.short.waiting) // free)))
+            free = max(1, free - 1)
+            yield queue.short, self._bundle(queue.short.waiting, min(room, share))
+        while self._long_room(queue, processes, now) > 0:
+            yield queue.long, [queue.long.waiting.popleft()]
+
+    def _short_room(self, queue: _Queue, processes: int, now: float) -> int:
+        lane = queue.short
+        if not lane.waiting:
+            return 0
+        mean_known = lane.mean_s > 0
+        allowed = queue.short_allowed(processes) if mean_known else UNKNOWN_AT_ONCE
+        room = lane.widened(allowed, now) - lane.under_way
+        return min(room, self._options.window - queue.under_way)
+
+    def _long_room(self, queue: _Queue, processes: int, now: float) -> int:
+        lane = queue.long
+        if not lane.waiting:
+            return 0
+        room = lane.widened(queue.long_allowed(processes, now), now) - lane.under_way
+        return min(room, self._options.window - queue.under_way)
+
+    def _bundle(self, waiting: deque[Outgoing], most: int) -> list[Outgoing]:
         taken: list[Outgoing] = []
         work_s = 0.0
         while waiting and len(taken) < most:
-            work_s += self._duration_s.get(waiting[0].command.participant, _UNKNOWN_S)
+            work_s += self._paces[waiting[0].command.participant].duration_s
             if taken and work_s > self._options.work_s * _ROUNDING:
                 break
             taken.append(waiting.popleft())
         return taken
 
-    def _share(self, waiting: int, free: int) -> int:
-        return max(1, min(self._options.most, -(-waiting // free)))
+    def _lane(self, queue: _Queue, outgoing: Outgoing) -> Lane:
+        pace = self._paces.get(outgoing.command.participant)
+        return queue.long if pace is None or pace.is_long else queue.short
 
-    def _free(self, queue: str, now: float) -> int:
-        """How many worker processes of a queue have nothing to do, as far as is known; at least
-        one.
-        """
-        seen = self._workers.get(queue)
-        if not seen:
-            return 1
-        for worker in [worker for worker, at in seen.items() if now - at > _WORKER_SEEN_S]:
-            del seen[worker]
-        return max(1, len(seen) - self._under_way[queue])
+    def _change_lanes(self, participant: str) -> None:
+        """Bring waiting commands of this participant to the lane they now belong to."""
+        for queue in self._queues.values():
+            for lane in (queue.short, queue.long):
+                moving = [out for out in lane.waiting if out.command.participant == participant]
+                if moving and self._lane(queue, moving[0]) is not lane:
+                    rest = (out for out in lane.waiting if out.command.participant != participant)
+                    lane.waiting = deque(rest)
+                    self._lane(queue, moving[0]).waiting.extend(moving)
+
+    def _lanes(self) -> Iterator[Lane]:
+        for queue in self._queues.values():
+            yield queue.short
+            yield queue.long
