@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterator
 
 from orchestrator.coordinator.live import LiveRun, OwnedShard
-from orchestrator.errors import FencedError, IllegalEventError
+from orchestrator.errors import FencedError, IllegalEventError, OutcomeUnknownError
 from orchestrator.journal.port import Recorded, WriterJournal
 from orchestrator.kernel.evolve import fold
 from orchestrator.kernel.program import Program
@@ -64,7 +64,12 @@ class Ownership:
         self._renew_at = now + self._ttl_s / _LOOKS_PER_LEASE
         alive = set(self._journal.coordinators(now)) | {self._owner}
         wanted = -(-self._journal.shards() // len(alive))
-        held = set(self._journal.take_leases(self._owner, now, self._ttl_s, wanted))
+        try:
+            held = set(self._journal.take_leases(self._owner, now, self._ttl_s, wanted))
+        except OutcomeUnknownError:
+            _log.warning("which leases are ours isn't known: asking again", exc_info=True)
+            self._renew_at = 0.0
+            return
         for shard in set(self.shards) - held:
             self.give_up(shard)
         for shard in sorted(held - set(self.shards)):
@@ -96,6 +101,10 @@ class Ownership:
             owned = OwnedShard(self._journal.begin_tenure(shard, self._owner, now))
         except FencedError:
             _log.info("shard %d was taken by another coordinator first", shard)
+            return None
+        except OutcomeUnknownError:
+            _log.warning("shard %d may be ours: beginning again", shard, exc_info=True)
+            self._renew_at = 0.0
             return None
         offsets: dict[str, int] = {}
         open_runs = self._journal.open_runs(shard)

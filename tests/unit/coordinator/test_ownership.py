@@ -1,0 +1,45 @@
+"""Becoming a shard's writer when the journal doesn't say whether it worked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from orchestrator.coordinator.loop import Coordinator, CoordinatorOptions
+from orchestrator.errors import OutcomeUnknownError
+from orchestrator.journal.memory import MemoryJournal
+from tests.unit.coordinator.scripted import ScriptedTransport, plan_of, request
+
+RUN = "a" * 32
+
+
+def _lost_once(write: Callable[..., Any], *, written: bool) -> Callable[..., Any]:
+    lost: list[bool] = []
+
+    def in_the_dark(*args: Any) -> Any:
+        if lost:
+            return write(*args)
+        lost.append(True)
+        if written:
+            write(*args)
+        raise OutcomeUnknownError("the connection was lost in COMMIT")
+
+    return in_the_dark
+
+
+@pytest.mark.parametrize("written", [False, True])
+@pytest.mark.parametrize("method", ["begin_tenure", "take_leases"])
+def test_a_commit_of_unknown_outcome_costs_a_turn_not_the_coordinator(
+    method: str, written: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = MemoryJournal(1)
+    monkeypatch.setattr(journal, method, _lost_once(getattr(journal, method), written=written))
+    journal.launch([request(plan_of("a"), RUN)])
+    options = CoordinatorOptions(owner="one", lease_s=10)
+    coordinator = Coordinator(journal, ScriptedTransport(), options, lambda: 1_000.0)
+    for _ in range(6):
+        coordinator.turn(0)
+    assert journal.find(RUN).status == "completed"
+    assert list(journal.verify()) == []
