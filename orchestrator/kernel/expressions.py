@@ -126,7 +126,7 @@ def _result(name: str, run: RunState, index: tuple[int, ...]) -> Any:
 
 def _field(value: Any, name: str) -> Any:
     if not isinstance(value, dict):
-        raise ExpressionError(f"no field {name!r}: the value is {_named(value)}, not a record")
+        raise ExpressionError(f"no field {name!r}: the value is {described(value)}, not a record")
     return value.get(name)
 
 
@@ -134,7 +134,7 @@ def _element(value: Any, key: int | str) -> Any:
     try:
         return value[str(key) if isinstance(value, dict) else key]
     except (KeyError, IndexError, TypeError) as error:
-        raise ExpressionError(f"no element {key!r} in {_named(value)}") from error
+        raise ExpressionError(f"no element {key!r} in {described(value)}") from error
 
 
 def _operation(
@@ -149,7 +149,7 @@ def _operation(
     try:
         value = _computed(expr, values)
     except (TypeError, ValueError, ArithmeticError, msgspec.ValidationError) as error:
-        shown = ", ".join(_named(value) for value in values)
+        shown = ", ".join(described(value) for value in values)
         raise ExpressionError(f"{expr.op!r} has no value for {shown}: {error}") from error
     return value if isinstance(value, _PLAIN) else msgspec.to_builtins(value)
 
@@ -200,7 +200,8 @@ def _decimal(value: Any) -> Decimal:
     return number
 
 
-def _named(value: Any) -> str:
+def described(value: Any) -> str:
+    """A value as an error shows it: its JSON type, and not too much of it."""
     return "nothing" if value is None else f"{type(value).__name__} {str(value)[:40]!r}"
 
 

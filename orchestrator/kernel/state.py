@@ -208,6 +208,17 @@ def only_its_reply_settles(run: RunState, step: StepState, at: float) -> bool:
 
 
 _S = Status
+STARTS: dict[Status, str] = {
+    _S.RUNNING: "a call is reached",
+    _S.WAITING: "a wait is reached",
+    _S.SLEEPING: "a sleep is reached",
+    _S.DONE: "a wait is reached, its signal came before",
+    _S.BROKEN: "an expression has no value",
+    _S.CALLING: "the run ended, or is stuck",
+}
+"""How a step begins. A parked step that is no call, or whose arguments had no value, begins anew
+when it is retried."""
+
 TRANSITIONS: dict[tuple[Status, str], Status] = {
     (_S.RUNNING, "StepSucceeded"): _S.DONE,
     (_S.RUNNING, "StepRefused"): _S.REFUSED,

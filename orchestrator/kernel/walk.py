@@ -27,7 +27,7 @@ from orchestrator.definition.plan import (
     instance_key,
 )
 from orchestrator.errors import ExpressionError
-from orchestrator.kernel.expressions import evaluate
+from orchestrator.kernel.expressions import described, evaluate
 from orchestrator.kernel.program import Place
 from orchestrator.kernel.state import COMPLETE, UNDO_DUE, Phase, RunState, Status, StepState
 
@@ -270,9 +270,9 @@ def _seconds(duration: Any) -> float:
         try:
             return msgspec.convert(duration, timedelta).total_seconds()
         except msgspec.ValidationError as error:
-            raise ExpressionError(f"a sleep needs a duration, not {duration!r}") from error
+            raise ExpressionError(f"a sleep needs a duration, not {described(duration)}") from error
     if not isinstance(duration, int | float) or not math.isfinite(duration):
-        raise ExpressionError(f"a sleep needs a number of seconds, not {duration!r}")
+        raise ExpressionError(f"a sleep needs a number of seconds, not {described(duration)}")
     return float(duration)
 
 
@@ -301,7 +301,7 @@ def _given(run: RunState, node: When | Each | Let, index: Index, at: float) -> A
 def checked_items(value: Any) -> list[Any]:
     """What a fan-out runs over. Raises ``ExpressionError``."""
     if not isinstance(value, list):
-        raise ExpressionError(f"a fan-out needs a list, not {value!r}")
+        raise ExpressionError(f"a fan-out needs a list, not {described(value)}")
     if len(value) > MAX_ITEMS:
         raise ExpressionError(f"a fan-out of {len(value)} items is over the limit of {MAX_ITEMS}")
     return value

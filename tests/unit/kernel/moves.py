@@ -7,6 +7,7 @@ from collections import Counter
 from orchestrator.kernel import events as ev
 from orchestrator.kernel.state import (
     COMPENSATION_STARTED,
+    STARTS,
     TRANSITIONS,
     UNDO_DUE,
     RunState,
@@ -22,14 +23,6 @@ HALTED: Counter[tuple[Status, Status]] = Counter()
 UNDO: Counter[tuple[Status, Status]] = Counter()
 """Rows of ``UNDO_DUE``."""
 
-FIRST = {
-    Status.RUNNING,
-    Status.WAITING,
-    Status.SLEEPING,
-    Status.DONE,
-    Status.BROKEN,
-    Status.CALLING,
-}
 UNDOING = {Status.UNDOING, Status.UNDO_FAILED}
 
 
@@ -96,5 +89,5 @@ def _undo_due(old: Status, new: Status) -> None:
 
 
 def _started(status: Status) -> None:
-    assert status in FIRST, f"a step begins {status}"
+    assert status in STARTS, f"a step begins {status}"
     STARTED[status] += 1

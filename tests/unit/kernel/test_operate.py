@@ -214,10 +214,10 @@ def test_a_condition_items_and_a_name_without_a_value_can_be_given_one() -> None
     play.send(msg.Skip(at=at, step="if", result=True))
     play.reply("a")
     assert refused(play, msg.Skip(at=at, step="each", result=7)) == (
-        "'each': a fan-out needs a list, not 7"
+        "'each': a fan-out needs a list, not int '7'"
     )
     assert refused(play, msg.Resolve(at=at, step="each")) == (
-        "'each': a fan-out needs a list, not None"
+        "'each': a fan-out needs a list, not nothing"
     )
     play.send(msg.Resolve(at=at, step="each", result=[8, 9]))
     assert [c.args["x"] for c in play.sent()] == [8, 9]

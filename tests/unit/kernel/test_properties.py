@@ -30,7 +30,7 @@ from orchestrator.definition.plan import (
     Wait,
     When,
 )
-from orchestrator.kernel.state import COMPENSATION_STARTED, TRANSITIONS, UNDO_DUE
+from orchestrator.kernel.state import COMPENSATION_STARTED, STARTS, TRANSITIONS, UNDO_DUE
 from tests.unit.kernel import moves
 from tests.unit.kernel.driver import Driver
 from tests.unit.kernel.plans import inputs, plans
@@ -64,7 +64,7 @@ def test_every_row_of_the_tables_is_reached() -> None:
     assert wanted - moves.SEEN.keys() == set()
     assert halted - moves.HALTED.keys() == set()
     assert {old for old, _ in moves.UNDO} == UNDO_DUE
-    assert set(moves.STARTED) == moves.FIRST
+    assert set(moves.STARTED) == set(STARTS)
 
 
 def _call(name: str, *, pivot: bool = False, barrier: bool = True, **args: Any) -> Call:
