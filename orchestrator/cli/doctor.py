@@ -12,9 +12,9 @@ from rich.text import Text
 
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.invocation import Invocation, invocation
-from orchestrator.cli.probes import SAFE_POLICY, Probe
+from orchestrator.cli.probes import Probe
 from orchestrator.definition.plan import Call, Plan
-from orchestrator.errors import SagaError, SchemaError
+from orchestrator.errors import SagaError, SchemaError, TransportUnavailableError, UnsafeBrokerError
 from orchestrator.journal.port import RunFilter
 from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.spans import span_text
@@ -59,7 +59,7 @@ def examine(call: Invocation, probe: Probe) -> Iterator[Finding]:
     yield from schema
     broker = list(_asked("broker", lambda: _broker(probe), "start it, or set SAGA_BROKER_URL"))
     yield from broker
-    reachable = not any(finding.what.startswith("no answer") for finding in broker)
+    reachable = not any(finding.level == "problem" for finding in broker)
     if any(finding.level == "problem" for finding in schema):
         return
     yield from _clock(call, probe)
@@ -68,7 +68,7 @@ def examine(call: Invocation, probe: Probe) -> Iterator[Finding]:
     yield from _parked(runs)
     plans = {run.plan: call.journal.plan(run.plan) for run in runs}
     if reachable:
-        yield from _queues(probe, plans)
+        yield from _asked("queues", lambda: _queues(probe, plans), "see that the broker is up")
     yield from _participants(call, plans)
 
 
@@ -77,6 +77,10 @@ def _asked(check: str, ask: Callable[[], list[Finding]], way_out: str) -> list[F
         return ask()
     except SchemaError as error:
         return [Finding(check, "problem", str(error), "saga db upgrade")]
+    except UnsafeBrokerError as error:
+        return [Finding(check, "problem", str(error), "CONFIG SET maxmemory-policy noeviction")]
+    except TransportUnavailableError as error:
+        return [Finding(check, "problem", str(error), way_out)]
     except SagaError as error:
         return [Finding(check, "problem", f"no answer: {error}", way_out)]
 
@@ -87,18 +91,10 @@ def _schema(probe: Probe) -> list[Finding]:
 
 
 def _broker(probe: Probe) -> list[Finding]:
-    broker = probe.broker()
-    if broker.policy and broker.policy != SAFE_POLICY:
-        what = (
-            f"{broker.kind} evicts when its memory is full ({broker.policy}): commands would vanish"
-        )
-        return [Finding("broker", "problem", what, f"CONFIG SET maxmemory-policy {SAFE_POLICY}")]
-    if broker.kind == "redis" and not broker.policy:
-        return [
-            Finding("broker", "note", "it doesn't tell its policy", f"see that it is {SAFE_POLICY}")
-        ]
-    policy = f", {broker.policy}" if broker.policy else ""
-    return [Finding("broker", "ok", f"{broker.kind} answers{policy}")]
+    state = probe.broker()
+    policy = f", {state.policy}" if state.policy else ""
+    notes = [Finding("broker", "note", warning) for warning in state.warnings]
+    return [Finding("broker", "ok", f"{state.kind} answers{policy}"), *notes]
 
 
 def _clock(call: Invocation, probe: Probe) -> Iterator[Finding]:
@@ -152,20 +148,23 @@ def _parked(runs: list[RunSummary]) -> Iterator[Finding]:
         yield Finding("runs", "ok", f"{len(runs)} open, none stuck")
 
 
-def _queues(probe: Probe, plans: dict[str, Plan]) -> Iterator[Finding]:
-    try:
-        workers = probe.served_queues()
-    except SagaError as error:
-        yield Finding("queues", "problem", f"no answer: {error}", "see that the broker is up")
-        return
-    served = {queue for queues in workers.values() for queue in queues}
-    needed = {call_.queue for plan in plans.values() for call_ in calls_of(plan)}
-    missing = sorted(needed - served)
-    for queue in missing:
-        what = f"open runs need queue {queue}, and no worker serves it"
-        yield Finding("queues", "problem", what, f"saga worker --queues {queue}")
-    if not missing:
-        yield Finding("queues", "ok", f"{len(workers)} workers serve what open runs need")
+def _queues(probe: Probe, plans: dict[str, Plan]) -> list[Finding]:
+    needed = sorted({call.queue for plan in plans.values() for call in calls_of(plan)})
+    states = probe.queues(needed)
+    unread = [state for state in states if not state.workers]
+    if not unread:
+        waiting = sum(state.waiting for state in states)
+        what = f"every queue that open runs need has workers; {waiting:,} messages wait"
+        return [Finding("queues", "ok", what)]
+    return [
+        Finding(
+            "queues",
+            "problem",
+            f"open runs need queue {state.name}, and no worker serves it; {state.waiting:,} messages wait",
+            f"saga worker --queues {state.name}",
+        )
+        for state in unread
+    ]
 
 
 def _participants(call: Invocation, plans: dict[str, Plan]) -> Iterator[Finding]:

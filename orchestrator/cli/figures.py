@@ -80,6 +80,8 @@ def _rates(sagas: tuple[SagaFigures, ...]) -> Table:
 def _steps(steps: tuple[StepFigures, ...], *, several: bool) -> Table:
     right = ("done", "p50", "p95", "p99", "retries", "refused", "failed", "unknown", "undone")
     shown = table("step", *right, right=right)
+    shown.padding = (0, 1, 0, 0)  # ten columns have to fit into 80
+    shown.columns[0].no_wrap, shown.columns[0].overflow = False, "fold"
     saga = ""
     for step in steps:
         if several and step.saga != saga:

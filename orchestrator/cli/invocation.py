@@ -81,9 +81,10 @@ class Wired:
 
     def journal(self, settings: Settings) -> Journal:
         """The SQL journal of the settings."""
-        from orchestrator.wiring import open_journal  # noqa: PLC0415 - start-up time
+        # Past the composition root, which imports Celery: it would double the time of `saga list`.
+        from orchestrator.journal.sql import SqlJournal  # noqa: PLC0415 - start-up time
 
-        return open_journal(settings)
+        return SqlJournal(settings.journal_url)
 
     def definitions(self, apps: Sequence[str]) -> Definitions:
         """Import the apps."""

@@ -1,31 +1,19 @@
-"""What the doctor asks of the world: the broker, the workers, the database's clock and schema."""
+"""What the doctor asks of the world: the broker, its queues, the database's clock and schema."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-import msgspec
-
-from orchestrator.errors import SchemaError, TransportUnavailableError
+from orchestrator.errors import SchemaError
 
 if TYPE_CHECKING:
     from orchestrator.settings import Settings
-
-WORKERS_ANSWER_S = 1.5
-"""How long workers are given to say which queues they serve."""
-SAFE_POLICY = "noeviction"
-
-
-class Broker(msgspec.Struct, frozen=True):
-    """What the broker says of itself."""
-
-    kind: str
-    policy: str
-    """What a Redis or Valkey does when its memory is full; empty for other brokers, or if it doesn't tell."""
+    from orchestrator.transport.safety import BrokerState, QueueState
 
 
 class Probe(Protocol):
-    """The questions. Those about servers raise the package's errors if there is no answer."""
+    """The questions. All raise the package's errors if there is no answer."""
 
     def schema(self) -> None:
         """Raise ``SchemaError`` unless the journal's schema is this release's."""
@@ -35,12 +23,12 @@ class Probe(Protocol):
         """The database's clock, in epoch seconds; None where it is this machine's own."""
         ...
 
-    def broker(self) -> Broker:
-        """Raise ``TransportUnavailableError`` if it can't be reached."""
+    def broker(self) -> BrokerState:
+        """What the broker says of itself; raises ``UnsafeBrokerError`` for one that loses messages."""
         ...
 
-    def served_queues(self) -> dict[str, list[str]]:
-        """Each worker that answers, with its queues."""
+    def queues(self, names: Sequence[str]) -> list[QueueState]:
+        """How much waits in these queues, and who reads them."""
         ...
 
 
@@ -74,47 +62,15 @@ class RealProbe:
         finally:
             journal.close()
 
-    def broker(self) -> Broker:
+    def broker(self) -> BrokerState:
         """See the port."""
-        from orchestrator.transport.brokers.address import parse_broker  # noqa: PLC0415
+        from orchestrator.transport.safety import require_safe_broker  # noqa: PLC0415 - start-up time
 
-        address = parse_broker(self._settings.broker_url)
-        if address.kind == "redis":
-            return Broker("redis", _policy(address.url, address.redacted))
-        from orchestrator import wiring  # noqa: PLC0415 - start-up time
+        return require_safe_broker(self._settings.broker_url)
 
-        with wiring.celery_app(self._settings).connection_for_read() as connection:
-            try:
-                connection.connect()
-            except Exception as error:  # the client library's own, by broker
-                if not isinstance(error, OSError | connection.connection_errors):
-                    raise
-                raise TransportUnavailableError(
-                    f"the broker at {address.redacted} can't be reached: {error}"
-                ) from error
-        return Broker("rabbitmq", "")
-
-    def served_queues(self) -> dict[str, list[str]]:
+    def queues(self, names: Sequence[str]) -> list[QueueState]:
         """See the port."""
         from orchestrator import wiring  # noqa: PLC0415 - start-up time
+        from orchestrator.transport.safety import queue_states  # noqa: PLC0415 - start-up time
 
-        inspect = wiring.celery_app(self._settings).control.inspect(timeout=WORKERS_ANSWER_S)
-        answers = inspect.active_queues() or {}
-        return {worker: [queue["name"] for queue in queues] for worker, queues in answers.items()}
-
-
-def _policy(url: str, shown: str) -> str:
-    import redis  # noqa: PLC0415 - start-up time
-
-    from orchestrator.transport.brokers.redis import connect  # noqa: PLC0415 - start-up time
-
-    client = connect(url)
-    try:
-        client.ping()
-        return str(client.info("memory").get("maxmemory_policy", ""))
-    except redis.RedisError as error:
-        raise TransportUnavailableError(
-            f"the broker at {shown} can't be reached: {error}"
-        ) from error
-    finally:
-        client.close()
+        return queue_states(wiring.celery_app(self._settings), names)

@@ -37,8 +37,8 @@ _PARKED = {status.value for status in PARKED}
 
 def run_page(seen: RunLook, now: float, out: Output, *, full: bool) -> Iterator[RenderableType]:
     """The page, part by part."""
-    yield from _head(seen, now, out)
     page = _Page(now, out, full=full)
+    yield from _head(seen, now, out, page.limit)
     yield page.tree(seen.plan)
     if seen.run.result is not None:
         yield Text.assemble(("result  ", "bold"), value_text(seen.run.result, page.limit))
@@ -91,7 +91,7 @@ def command_for(advice: Advice, run_id: str) -> str:
             return f"saga compensate {short}"
 
 
-def _head(seen: RunLook, now: float, out: Output) -> Iterator[RenderableType]:
+def _head(seen: RunLook, now: float, out: Output, limit: int) -> Iterator[RenderableType]:
     run = seen.run
     status = status_text(run.status, ascii_only=out.ascii_only)
     yield Text.assemble((run.saga, "bold"), f" {run.run_id}  ", status)
@@ -110,7 +110,7 @@ def _head(seen: RunLook, now: float, out: Output) -> Iterator[RenderableType]:
         label = "needs a person: " if run.status == "stuck" else "because: "
         yield Text.assemble((label, "bold"), (run.reason, LOOKS[run.status].style))
     if seen.input:
-        yield Text.assemble(("input  ", "bold"), value_text(seen.input))
+        yield Text.assemble(("input  ", "bold"), value_text(seen.input, limit))
 
 
 class _Page:

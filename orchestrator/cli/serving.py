@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.invocation import Invocation, invocation
-from orchestrator.cli.output import table
-from orchestrator.cli.probes import SAFE_POLICY, Broker
-from orchestrator.errors import SettingsError, UnsafeBrokerError
+from orchestrator.errors import SettingsError
 
 if TYPE_CHECKING:
+    from orchestrator.cli.stack import Stack
     from orchestrator.settings import Settings
 
 _log = logging.getLogger("saga")
@@ -40,7 +40,8 @@ def coordinator(context: typer.Context) -> None:
     from orchestrator import wiring  # noqa: PLC0415 - start-up time
 
     wiring.check_journal(call.settings)
-    check_broker(call.backend.probe(call.settings).broker())
+    for warning in call.backend.probe(call.settings).broker().warnings:
+        _log.warning("%s", warning)
     driver = wiring.coordinator(call.settings, call.journal)
     _on_stop_signals(driver.stop)
     _log.info(
@@ -80,7 +81,8 @@ def dev(context: typer.Context, folder: Folder = Path(".dev"), processes: Proces
         raise SettingsError(
             "no app to serve: name the modules with your sagas and participants, as `saga dev --app mypackage`"
         )
-    sagas = sorted(call.definitions.sagas)
+    for saga in call.definitions.sagas.values():
+        _ = saga.plan  # what can't work is told before anything starts
     call.out.note("starting broker, workers and coordinator ...", "dim")
     stack = Stack(
         folder,
@@ -89,21 +91,12 @@ def dev(context: typer.Context, folder: Folder = Path(".dev"), processes: Proces
         say=lambda line: call.out.note(line, "yellow"),
     )
     with stack:
-        _page(call, stack, sagas)
+        _page(call, stack)
         try:
             stack.wait()
         except KeyboardInterrupt:
             call.out.note("stopping ...", "dim")
     call.out.note(f"everything is stopped; the runs are kept in {folder}", "dim")
-
-
-def check_broker(broker: Broker) -> None:
-    """Raise ``UnsafeBrokerError`` for a broker that throws messages away when its memory is full."""
-    if broker.policy and broker.policy != SAFE_POLICY:
-        raise UnsafeBrokerError(
-            f"{broker.kind} evicts when its memory is full ({broker.policy}), so commands would vanish:"
-            f" CONFIG SET maxmemory-policy {SAFE_POLICY}"
-        )
 
 
 def start_logging(settings: Settings) -> None:
@@ -142,28 +135,30 @@ def _shown(url: str) -> str:
     return make_url(url).render_as_string(hide_password=True)
 
 
-def _page(call: Invocation, stack: Any, sagas: list[str]) -> None:
-    here = f"saga --config {stack.config_file}"
-    shown = table("", "")
-    shown.show_header = False
-    shown.add_row("journal", _shown(stack.settings.journal_url))
-    shown.add_row("broker", _shown(stack.settings.broker_url))
-    shown.add_row("settings", str(stack.config_file))
-    shown.add_row("logs", str(stack.folder / "logs"))
-    shown.add_row("apps", ", ".join(stack.settings.apps))
-    shown.add_row("sagas", ", ".join(sagas) or "none: define one with @saga")
-    call.out.show(Text("everything is up", style="bold green"), shown, "")
-    call.out.show(Text("In another terminal", style="bold"))
-    for line, what in (
-        (f"export SAGA_CONFIG={stack.config_file}", "so that `saga` finds this stack"),
-        (f"saga launch {sagas[0] if sagas else 'NAME'} '{{...}}'", "the first run"),
-        ("saga watch", "what happens"),
-        ("saga list", "the runs; `saga show RUN` for one of them"),
-    ):
-        call.out.show(Text.assemble("  ", (line, "bold"), (f"   {what}", "dim")))
-    call.out.show(
-        "", Text(f"Ctrl-C stops all of it. ({here} works without the export)", style="dim")
-    )
+def _page(call: Invocation, stack: Stack) -> None:
+    sagas = call.definitions.sagas
+    where = Table.grid(padding=(0, 2, 0, 0))
+    where.add_column(no_wrap=True, style="dim")
+    where.add_column(overflow="fold")
+    where.add_row("journal", _shown(stack.settings.journal_url))
+    where.add_row("broker", _shown(stack.settings.broker_url))
+    where.add_row("settings", str(stack.config_file))
+    where.add_row("logs", str(stack.folder / "logs"))
+    where.add_row("apps", ", ".join(stack.settings.apps))
+    where.add_row("sagas", ", ".join(sorted(sagas)) or "none: define one with @saga")
+    todo = Table.grid(padding=(0, 2, 0, 2), pad_edge=True)
+    todo.add_column(style="bold", overflow="fold")
+    todo.add_column(style="dim", overflow="fold")
+    todo.add_row(f"export SAGA_CONFIG={stack.config_file}", "so that `saga` finds this stack")
+    for name, saga in sorted(sagas.items()):
+        needed = [p for p in saga.plan.parameters if p not in saga.plan.optional]
+        given = ", ".join(f'"{parameter}": ...' for parameter in needed)
+        todo.add_row(f"saga launch {name} '{{{given}}}'", "a run; or a file with its input")
+    todo.add_row("saga watch", "what happens")
+    todo.add_row("saga list", "the runs; `saga show RUN` for one of them")
+    call.out.show(Text("everything is up", style="bold green"), where, "")
+    call.out.show(Text("In another terminal", style="bold"), todo, "")
+    call.out.show(Text("Ctrl-C stops all of it.", style="dim"))
 
 
 __all__ = ["coordinator", "dev", "start_logging", "worker"]

@@ -108,6 +108,10 @@ def attempt_of(event: ev.Event) -> tuple[str, Attempt] | None:
 def _note_change(history: History, change: Change, at: float) -> None:
     status = change.after
     kind = KIND.get(status)
+    turned = KIND.get(change.before) if change.before is not None else None
+    left = history.spans.get(turned) if turned is not None and turned != kind else None
+    if left is not None and left.ended_at is None:  # from running straight to being undone
+        left.ended_at = at
     if kind is not None and status in OUTSTANDING | PARKED:
         span = history.spans.setdefault(kind, Span(at))
         span.ended_at = None

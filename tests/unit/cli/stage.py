@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 
 from orchestrator.cli.app import app
 from orchestrator.cli.invocation import GlobalOptions
-from orchestrator.cli.probes import Broker
 from orchestrator.client import Client, ClientOptions
 from orchestrator.coordinator.loop import Coordinator, CoordinatorOptions
 from orchestrator.definition.plan import Plan
@@ -19,6 +18,7 @@ from orchestrator.journal.memory import MemoryJournal
 from orchestrator.kernel.events import Failure
 from orchestrator.settings import Settings
 from orchestrator.transport.messages import Answer, Work
+from orchestrator.transport.safety import BrokerState, QueueState
 from orchestrator.wiring import Definitions
 from tests.unit.coordinator.scripted import ScriptedTransport, answer, plan_of, request
 
@@ -29,9 +29,9 @@ class FakeProbe:
     """Answers as it is told."""
 
     def __init__(self) -> None:
-        self.policy = "noeviction"
+        self.warnings: tuple[str, ...] = ()
         self.time: float | None = None
-        self.queues: dict[str, list[str]] = {"w1": ["q"]}
+        self.workers = 1
         self.error: Exception | None = None
         self.schema_error: Exception | None = None
 
@@ -42,13 +42,13 @@ class FakeProbe:
     def database_time(self) -> float | None:
         return self.time
 
-    def broker(self) -> Broker:
+    def broker(self) -> BrokerState:
         if self.error is not None:
             raise self.error
-        return Broker("redis", self.policy)
+        return BrokerState("redis", "noeviction", self.warnings)
 
-    def served_queues(self) -> dict[str, list[str]]:
-        return self.queues
+    def queues(self, names: Sequence[str]) -> list[QueueState]:
+        return [QueueState(name, 3, self.workers) for name in names]
 
 
 class Stage:

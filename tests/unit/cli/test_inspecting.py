@@ -203,3 +203,16 @@ def test_ages_and_moments() -> None:
     assert age_s("1h30m", "--x") == 5400
     assert moment("5m", 1000.0, "--x") == 700
     assert moment("1970-01-01T00:00:10+00:00", 0.0, "--x") == 10
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_nothing_is_wider_than_the_terminal(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    stage.stuck(key="a-key-of-some-length")
+    for args in (["list"], ["show", "aaaa"], ["events", "aaaa"], ["stats"], ["doctor"]):
+        lines = stage.run(*args).stdout.splitlines()
+        assert max(map(len, lines)) <= width
+        if args == ["stats"]:
+            assert any("undone" in line for line in lines)

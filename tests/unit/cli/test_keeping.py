@@ -8,9 +8,7 @@ from typer.testing import CliRunner
 from orchestrator import errors
 from orchestrator.cli.app import app
 from orchestrator.cli.exits import Exit, exit_code
-from orchestrator.cli.probes import Broker
 from orchestrator.cli.reference import reference
-from orchestrator.cli.serving import check_broker
 from tests.unit.cli.stage import Stage
 
 ROOT = Path(__file__).parents[3]
@@ -36,12 +34,11 @@ def test_a_healthy_installation(stage: Stage) -> None:
 
 def test_each_problem_is_found_with_its_way_out(stage: Stage) -> None:
     stage.stuck()
-    stage.asked.policy = "allkeys-lru"
     stage.asked.time = stage.clock + 90
-    stage.asked.queues = {}
+    stage.asked.workers = 0
     result = stage.run("doctor", "--app", "x")
     assert result.exit_code == 1
-    for way_out in ("noeviction", "NTP", "saga list --stuck", "saga worker --queues q", "deploy"):
+    for way_out in ("NTP", "saga list --stuck", "saga worker --queues q", "deploy"):
         assert way_out in result.output
     assert levels(stage)["coordinators"] == "ok"
 
@@ -56,11 +53,15 @@ def test_no_coordinator_and_no_broker_and_no_schema(stage: Stage) -> None:
     assert "saga db upgrade" in stage.run("doctor").output
 
 
-def test_a_coordinator_refuses_a_broker_that_evicts() -> None:
-    check_broker(Broker("redis", "noeviction"))
-    check_broker(Broker("rabbitmq", ""))
-    with pytest.raises(errors.UnsafeBrokerError, match="noeviction"):
-        check_broker(Broker("redis", "allkeys-lru"))
+def test_a_broker_that_evicts_or_warns(stage: Stage) -> None:
+    stage.start()
+    stage.asked.warnings = ("no append-only file",)
+    assert "append-only" in stage.run("doctor").output
+    assert stage.run("doctor").exit_code == 0
+    stage.asked.error = errors.UnsafeBrokerError("evicts")
+    result = stage.run("doctor")
+    assert result.exit_code == 1
+    assert "noeviction" in result.output
 
 
 def test_journal_check_finds_tampering_and_a_wrong_read_model(stage: Stage) -> None:

@@ -18,6 +18,8 @@ two = Service("two")
 @one.participant
 def act(n: int) -> int:
     return n
+@act.undo
+def unact(n: int) -> None: ...
 @two.participant
 def other(n: int) -> int:
     return n

@@ -6,8 +6,9 @@ from msgspec.structs import replace
 from orchestrator.journal.port import Recorded
 from orchestrator.kernel.state import Status
 from orchestrator.views.advice import advice
+from orchestrator.views.attempts import History, _note_change
 from orchestrator.views.read_model import differences
-from orchestrator.views.replay import replay, row_of, state_at
+from orchestrator.views.replay import Change, replay, row_of, state_at
 from orchestrator.views.spans import span_text
 from orchestrator.views.statistics import quantiles, statistics
 from orchestrator.views.steps import steps_of, tree
@@ -104,3 +105,16 @@ def test_quantiles_by_nearest_rank() -> None:
 )
 def test_spans_read_well(seconds: float, text: str) -> None:
     assert span_text(seconds) == text
+
+
+def test_a_step_undone_while_it_ran_stops_counting_forward_time() -> None:
+    """Its change goes from running straight to undoing: both spans have to be told apart."""
+    history = History()
+    _note_change(history, Change("charge", None, Status.RUNNING), 10.0)
+    _note_change(history, Change("charge", Status.RUNNING, Status.UNDOING), 12.0)
+    _note_change(history, Change("charge", Status.UNDOING, Status.UNDO_PARKED), 15.0)
+    do, undo = history.span("do"), history.span("undo")
+    assert do is not None
+    assert undo is not None
+    assert do.duration_s(100.0) == 2.0
+    assert undo.duration_s(100.0) == 88.0
