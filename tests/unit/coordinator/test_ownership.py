@@ -32,7 +32,7 @@ def _lost_once(write: Callable[..., Any], *, written: bool) -> Callable[..., Any
 @pytest.mark.parametrize("written", [False, True])
 @pytest.mark.parametrize("method", ["begin_tenure", "take_leases"])
 def test_a_commit_of_unknown_outcome_costs_a_turn_not_the_coordinator(
-    method: str, written: bool, monkeypatch: pytest.MonkeyPatch
+    method: str, *, written: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = MemoryJournal(1)
     monkeypatch.setattr(journal, method, _lost_once(getattr(journal, method), written=written))
