@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator import Client, wiring
+from orchestrator.cli.exits import Exit
 from orchestrator.cli.stack import Stack
 from orchestrator.journal.port import Journal, RunFilter
 from orchestrator.kernel.events import StepFailed
@@ -176,7 +176,7 @@ class _Tour:
 
     def _show_compensated(self) -> None:
         runs = self._runs(status=("compensated",))
-        chosen = next((run for run in runs if "boat" in run.reason), None)
+        chosen = next((run for run in runs if "Island" in run.reason), None)
         if chosen is None:
             raise DemoError("no run was compensated at its pivot")
         self._title("One that was compensated: paid, then no place on the boat")
@@ -194,12 +194,11 @@ class _Tour:
         self._title("The repair: have the bank mend its line, then try again")
         self._command(sys.executable, "-m", "workers.payments", "mend", "westbank")
         self._saga("retry", run_id[:8], "--reason", REASON)
-        deadline = time.monotonic() + TIMEOUT_S
-        while self._client.get(run_id).status != "compensated":
-            if time.monotonic() > deadline:
-                raise DemoError(f"run {run_id} is still {self._client.get(run_id).status}")
-            time.sleep(0.05)
-        self._saga("list", "--key", self._client.get(run_id).key or "")
+        self._saga(
+            "watch", run_id[:8], ends_with=Exit.UNSUCCESSFUL
+        )  # a compensated run has no result
+        if self._client.get(run_id).status != "compensated":
+            raise DemoError(f"run {run_id} is still {self._client.get(run_id).status}")
 
     def _balance(self) -> None:
         self._title("The books: what the runs say against what stands in the four databases")
@@ -246,11 +245,12 @@ class _Tour:
         self._console.print()
         self._console.rule(Text(text, style="bold"), align="left", style="dim")
 
-    def _saga(self, *arguments: str) -> None:
+    def _saga(self, *arguments: str, ends_with: int = Exit.OK) -> None:
         """A command of ``saga``, as anybody would type it."""
         config = str(self._stack.config_file)
         self._shown("saga", *arguments)
-        self._done([sys.executable, "-m", "orchestrator.cli", "--config", config, *arguments])
+        command = [sys.executable, "-m", "orchestrator.cli", "--config", config, *arguments]
+        self._done(command, ends_with)
 
     def _command(self, *command: str) -> None:
         self._shown("python", *command[1:])
@@ -258,12 +258,14 @@ class _Tour:
 
     def _shown(self, *words: str) -> None:
         self._console.print(Text(f"$ {shlex.join(words)}", style="bold cyan"))
-        with contextlib.suppress(AttributeError):
-            self._console.file.flush()
+        self._console.file.flush()  # the command writes to the same place
 
-    def _done(self, command: Sequence[str]) -> None:
-        code = subprocess.run(command, check=False).returncode
-        if code:
+    def _done(self, command: Sequence[str], ends_with: int = Exit.OK) -> None:
+        try:
+            code = subprocess.run(command, check=False, timeout=TIMEOUT_S).returncode
+        except subprocess.TimeoutExpired:
+            raise DemoError(f"{shlex.join(command)} took over {TIMEOUT_S:g} s") from None
+        if code != ends_with:
             raise DemoError(f"{shlex.join(command)} ended with exit code {code}")
 
 

@@ -77,8 +77,13 @@ def dispatch(session: Session, label: Label) -> Parcel:
     return Parcel(f"{zone.name.upper()}-{sent.id:06}", label.price_cents)
 
 
-FIRST_ZONES = {"Town": (300, 10_000), "Country": (500, 10_000), "Island": (1_200, 6)}
-"""Zone to price in cents per kilogram, and places for parcels. The boat to the island is small."""
+FIRST_ZONES = {
+    "Town": (300, 10_000),
+    "Country": (500, 10_000),
+    "Island": (1_200, 6),
+    "Lighthouse": (2_500, 0),
+}
+"""Zone to price in cents per kilogram, and places for parcels. The boats are small."""
 
 
 @worker_init.connect

@@ -32,7 +32,7 @@ def orders() -> list[Order]:
         customer = chance.choice(EAST if chance.random() < 0.15 else NORTH)
         made.append(_order(chance, customer, chance.choice(["Town", "Town", "Country"])))
     chance.shuffle(made)
-    made.insert(10, _order(chance, "west-01", "Atlantis"))  # its refund has to wait for the bank
+    made.insert(10, _order(chance, "west-01", "Lighthouse"))  # its refund has to wait for the bank
     return [
         msgspec.structs.replace(order, id=f"order-{number:04}")
         for number, order in enumerate(made, 1)
