@@ -29,7 +29,7 @@ from tests.servers import Postgres, Valkey
 
 APPS = ("benchmarks.steps",)
 WORKER_PROCESSES = 2
-POLL_S = 0.002
+POLL_S = 0.004
 GIVE_UP_S = 60.0
 
 

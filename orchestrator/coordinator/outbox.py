@@ -169,6 +169,8 @@ class Outbox:
         self._options = options
         self._queues: dict[str, _Queue] = {}
         self._paces: dict[str, _Pace] = {}
+        self._answered_at = 0.0
+        self._interval_s = 0.0
 
     def put(self, outgoing: Outgoing) -> None:
         """Queue a command for dispatch."""
@@ -197,6 +199,17 @@ class Outbox:
             (queue.long if pace.is_long else queue.short).learn(took_s)
         if changes:
             self._change_lanes(answer.participant)
+
+    def answered(self, number: int, now: float) -> None:
+        """So many answers came in one turn."""
+        if number:
+            interval_s = min(_PATIENCE_S, now - self._answered_at) / number
+            self._interval_s += _SMOOTHING * (interval_s - self._interval_s)
+            self._answered_at = now
+
+    def drain_s(self) -> float:
+        """How long it would take until all short commands under way are answered."""
+        return self._interval_s * sum(queue.short.under_way for queue in self._queues.values())
 
     def waiting(self) -> int:
         """How many commands are held."""
