@@ -145,6 +145,8 @@ def _for_broker(address: BrokerAddress) -> dict[str, Any]:
             # Celery's imitation of acknowledgements on Redis gives nothing that the deadlines don't, runs things
             # twice when clocks differ, and is half of a worker's cost per message.
             "ack_emulation": False,
+            # One list per queue instead of one per priority.
+            "priority_steps": [0],
             "socket_timeout": 15,
             "socket_connect_timeout": 4,
             "socket_keepalive": True,
