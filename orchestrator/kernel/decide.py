@@ -277,11 +277,13 @@ def _parked(run: RunState, key: str, at: float) -> ev.Event:
 
 def _last_attempt(event: ev.Event) -> str | None:
     """The step that this event left without a further attempt."""
-    if isinstance(event, ev.StepFailed | ev.StepInDoubt):
-        return event.step if event.retry_at is None else None
-    if isinstance(event, ev.StepRefused | ev.WaitExpired):
-        return event.step
-    return None
+    match event:
+        case ev.StepFailed() | ev.StepInDoubt():
+            return event.step if event.retry_at is None else None
+        case ev.StepRefused() | ev.WaitExpired():
+            return event.step
+        case _:
+            return None
 
 
 def _given_up(run: RunState, key: str, at: float) -> ev.Event | None:

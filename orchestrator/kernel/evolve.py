@@ -8,7 +8,6 @@ stops that run only.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from copy import copy
 from typing import Any
 
 from msgspec.structs import replace
@@ -58,13 +57,15 @@ def evolve(run: RunState, event: ev.Event) -> RunState:
     apply = _APPLY.get(type(event))
     if apply is None:
         raise IllegalEventError(f"run {run.run_id}: {type(event).__name__} can't follow anything")
-    draft = copy(run)
-    draft.steps = run.steps.copy()
-    draft.scopes = run.scopes.copy()
-    draft.branches = run.branches.copy()
-    draft.lets = run.lets.copy()
-    draft.left = run.left.copy()
-    draft.length += 1
+    draft = replace(
+        run,
+        steps=run.steps.copy(),
+        scopes=run.scopes.copy(),
+        branches=run.branches.copy(),
+        lets=run.lets.copy(),
+        left=run.left.copy(),
+        length=run.length + 1,
+    )
     apply(draft, event)
     return draft
 
@@ -113,18 +114,27 @@ def _illegal(run: RunState, what: str) -> IllegalEventError:
 
 
 def _succeeded(run: RunState, event: ev.StepSucceeded) -> None:
-    _done(run, event, "StepSucceeded", event.result, of_attempt=event.attempt)
+    _done(run, event, "StepSucceeded", event.attempt)
 
 
 def _done(
     run: RunState,
     event: ev.StepSucceeded | ev.StepSkipped | ev.StepResolved,
     label: str,
-    result: Any,
+    of_attempt: int | None = None,
     **changes: Any,
 ) -> None:
-    changes |= {"result": result, "failure": None, "reason": ""}
-    step = _moved(run, event.step, label, event.at, **changes)
+    step = _moved(
+        run,
+        event.step,
+        label,
+        event.at,
+        of_attempt,
+        result=event.result,
+        failure=None,
+        reason="",
+        **changes,
+    )
     node = run.program.named[step.name]
     if isinstance(node, Call) and node.pivot and run.phase is Phase.FORWARD:
         run.pivoted = True
@@ -326,7 +336,7 @@ def _starts_anew(run: RunState, step: StepState, event: ev.StepRetried) -> bool:
 def _skipped(run: RunState, event: ev.StepSkipped) -> None:
     step = _begun(run, event.step, "StepSkipped")
     reached = step.reached or step.status is Status.RUNNING
-    _done(run, event, "StepSkipped", event.result, reached=reached)
+    _done(run, event, "StepSkipped", reached=reached)
 
 
 def _resolved(run: RunState, event: ev.StepResolved) -> None:
@@ -334,7 +344,7 @@ def _resolved(run: RunState, event: ev.StepResolved) -> None:
         label = "StepResolved as undone"
         _moved(run, event.step, label, event.at, failure=None, reason=event.reason)
     else:
-        _done(run, event, "StepResolved as done", event.result)
+        _done(run, event, "StepResolved as done")
 
 
 def _nothing(run: RunState, event: ev.OperationRefused) -> None:

@@ -80,10 +80,10 @@ def _climb(run: RunState, place: Place, index: Index, at: float) -> bool:
     while (parent := place.parent) is not None:
         match parent.node:
             case Sequence():
-                here = place.position
-                rest = parent.children[here + 1 :] if onward else parent.children[:here][::-1]
-                if not all(step(run, child, index, at) for child in rest):
-                    return False
+                here, end = place.position, len(parent.children)
+                for position in range(here + 1, end) if onward else range(here - 1, -1, -1):
+                    if not step(run, parent.children[position], index, at):
+                        return False
             case Parallel() | Each():
                 index = index[:-1] if isinstance(parent.node, Each) else index
                 key = (parent.number, index)
