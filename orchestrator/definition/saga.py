@@ -12,6 +12,7 @@ from orchestrator.definition.action import Action, express, record_each
 from orchestrator.definition.building import Building, building, require, source_of
 from orchestrator.definition.durations import Duration, seconds
 from orchestrator.definition.ended import Ended
+from orchestrator.definition.invariant import Invariant
 from orchestrator.definition.lifting import lift, origins
 from orchestrator.definition.plan import CALLBACKS, Call, Const, Expr, Let, Param, Plan, decode_plan
 from orchestrator.definition.references import Reference
@@ -25,6 +26,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 A = TypeVar("A", bound=Action[..., Any])
+V = TypeVar("V", bound=Invariant)
 
 
 class Registry:
@@ -126,6 +128,8 @@ class Saga(Generic[P, R]):
         self._plan: Plan | None = None
         self._plan_hash: str | None = None
         self._signals: dict[str, Any] = {}
+        self.invariants: list[Invariant] = []
+        """What ``saga verify`` checks of every ending; no part of the plan."""
         self.__doc__ = function.__doc__
         self.__module__ = function.__module__
 
@@ -183,6 +187,16 @@ class Saga(Generic[P, R]):
     def on_stuck(self, action: A) -> A:
         """Have this participant told when a run gets stuck; it takes one parameter, an ``Ended``."""
         return self._call_back("on_stuck", action)
+
+    # -- proof
+
+    def invariant(self, check: V) -> V:
+        """Have ``saga verify`` check this of every way a run can end; it is given a ``Ledger`` and an ``Outcome``.
+
+        It raises ``AssertionError``, or returns False, where something is wrong.
+        """
+        self.invariants.append(check)
+        return check
 
     # -- inside another saga
 

@@ -76,6 +76,11 @@ class Participant(Action[P, R]):
         """Whether it changes nothing, so that nothing is remembered of it and nothing undone."""
         return self.spec.read_only
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether it lives in another repository, so that its function is never run here."""
+        return self._home.is_remote
+
     @overload
     def undo(self, function: F, /) -> F: ...
     @overload

@@ -1,0 +1,255 @@
+"""``verify`` a saga, ``replay`` a counterexample: what the command line and tests call."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from orchestrator.definition.facts import Facts
+from orchestrator.definition.plan import Call, Plan
+from orchestrator.definition.saga import Saga
+from orchestrator.errors import InvalidInputError
+from orchestrator.kernel.program import Program
+from orchestrator.participant.source_facts import facts_near
+from orchestrator.testing.abstract import SCENARIOS_MAX, abstract
+from orchestrator.testing.explorer import Explored, Found, Progress, explore
+from orchestrator.testing.moves import Move, onward, parse
+from orchestrator.testing.rules import BUILT_IN, Violated, check_rest
+from orchestrator.testing.steps import first, follow
+from orchestrator.testing.timeline import Line, narrated
+from orchestrator.testing.world import Space
+
+FAULTS = 2
+WORLDS_MAX = 500_000
+
+
+class Counterexample(msgspec.Struct, frozen=True):
+    """How an invariant is broken, with as few faults and then as few moves as it takes."""
+
+    invariant: str
+    what: str
+    faults: int
+    trace: str
+    """For ``saga verify --trace`` and ``replay``."""
+    timeline: tuple[Line, ...]
+    test: str
+    """A test that reproduces it."""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What was explored, and what came of it."""
+
+    saga: str
+    version: int
+    plan: str
+    faults: int
+    worlds: int
+    transitions: int
+    depth: int
+    scenarios: int
+    seconds: float
+    endings: dict[str, int]
+    invariants: tuple[str, ...]
+    cut: tuple[str, ...]
+    """Every bound that left something out; empty when all there is was seen."""
+    assumptions: tuple[str, ...]
+    counterexample: Counterexample | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether no invariant was violated in what was seen."""
+        return self.counterexample is None
+
+
+class InvariantViolated(AssertionError):  # noqa: N818 - what was shown
+    """Raised by ``verify(..., check=True)`` and ``replay``; its text is the timeline."""
+
+
+def verify(
+    saga: Saga[..., Any],
+    *,
+    faults: int = FAULTS,
+    facts: Mapping[str, Facts] | None = None,
+    careless: bool = False,
+    worlds_max: int = WORLDS_MAX,
+    progress: Progress | None = None,
+    check: bool = False,
+) -> Report:
+    """Explore every world of a saga with up to ``faults`` faults.
+
+    ``facts``, by ``service.action``, say what the participants' source shows; those that the saga's own module refers
+    to are read where it is None. ``careless``: what is called without a barrier does not turn down a key that was
+    cancelled. ``worlds_max`` bounds the worlds; the report says when it did. ``check`` raises ``InvariantViolated``.
+    """
+    began = time.perf_counter()
+    shape = abstract(saga.plan)
+    space = _space(saga, shape.plan, facts, careless=careless)
+    seen = Explored()
+    scenarios = 0
+    for given in shape.scenarios():
+        scenarios += 1
+        explore(space, given, faults=faults, worlds_max=worlds_max, into=seen, progress=progress)
+        if seen.found is not None or seen.cut:
+            break
+    report = Report(
+        saga=saga.name,
+        version=saga.version,
+        plan=saga.plan_hash,
+        faults=faults,
+        worlds=seen.worlds,
+        transitions=seen.transitions,
+        depth=seen.depth,
+        scenarios=scenarios,
+        seconds=round(time.perf_counter() - began, 3),
+        endings=dict(seen.endings),
+        invariants=(*BUILT_IN, *(getattr(i, "__name__", repr(i)) for i in saga.invariants)),
+        cut=_cut(seen, worlds_max, shape.combinations),
+        assumptions=_assumptions(saga.plan, space, careless=careless),
+        counterexample=None
+        if seen.found is None
+        else _counterexample(saga, space, seen.found, careless=careless),
+    )
+    if check and report.counterexample is not None:
+        raise InvariantViolated(told(report.counterexample))
+    return report
+
+
+def replay(
+    saga: Saga[..., Any],
+    trace: str,
+    *,
+    facts: Mapping[str, Facts] | None = None,
+    careless: bool = False,
+) -> tuple[Line, ...]:
+    """Follow a trace; the timeline if every invariant holds along it.
+
+    Raises ``InvariantViolated`` when one doesn't, and ``InvalidInputError`` when the saga has changed so that the
+    trace can't be followed.
+    """
+    shape = abstract(saga.plan)
+    space = _space(saga, shape.plan, facts, careless=careless)
+    given, moves = _read(trace, {name: values[0] for name, values in shape.choices.items()})
+    try:
+        world = first(space, given)
+        for move in moves:
+            world = follow(space, world, move)
+        if next(onward(world), None) is None:
+            check_rest(space, world)
+    except Violated as violated:
+        found = Found(violated.invariant, violated.what, given, tuple(moves), 0)
+        raise InvariantViolated(
+            told(_counterexample(saga, space, found, careless=careless))
+        ) from violated
+    return narrated(space, given, tuple(moves))
+
+
+def told(shown: Counterexample) -> str:
+    """A counterexample as text."""
+    lines = [f"violated: {shown.invariant}", f"  {shown.what}", ""]
+    for line in shown.timeline:
+        mark = "!" if line.fault else " "
+        lines.append(f"{line.at_s:>9.1f} s {mark} {line.text}")
+        lines += [f"{'':>13} -> {event}" for event in line.events]
+    return "\n".join(lines)
+
+
+def _space(
+    saga: Saga[..., Any], plan: Plan, facts: Mapping[str, Facts] | None, *, careless: bool
+) -> Space:
+    known = facts_near(saga.function, saga.plan) if facts is None else facts
+    return Space(Program(plan, saga.plan_hash), known, tuple(saga.invariants), careless=careless)
+
+
+def _read(trace: str, given: dict[str, Any]) -> tuple[dict[str, Any], list[Move]]:
+    """The choices of data at the start of a trace, and its moves."""
+    parts = [part.strip() for part in trace.split(";")]
+    chosen = dict(given)
+    for part in parts:
+        if part.startswith("given "):
+            name, _, value = part.removeprefix("given ").partition("=")
+            if name not in given:
+                raise InvalidInputError(f"the trace can't be followed: the saga has no {name!r}")
+            chosen[name] = json.loads(value)
+    return chosen, parse(";".join(part for part in parts if not part.startswith("given ")))
+
+
+def _trace(given: dict[str, Any], moves: tuple[Move, ...]) -> str:
+    chosen = [f"given {name}={json.dumps(value)}" for name, value in given.items()]
+    return "; ".join([*chosen, *map(str, moves)])
+
+
+def _counterexample(
+    saga: Saga[..., Any], space: Space, found: Found, *, careless: bool
+) -> Counterexample:
+    trace = _trace(found.given, found.moves)
+    timeline = narrated(space, found.given, found.moves)
+    faults = sum(line.fault for line in timeline)
+    return Counterexample(
+        invariant=found.invariant,
+        what=found.what,
+        faults=faults,
+        trace=trace,
+        timeline=timeline,
+        test=_test(saga, found, trace, careless=careless),
+    )
+
+
+def _test(saga: Saga[..., Any], found: Found, trace: str, *, careless: bool) -> str:
+    name = saga.function.__name__
+    steps = ";\n".join(f"        {part}" for part in trace.split("; "))
+    option = ", careless=True" if careless else ""
+    return (
+        "from orchestrator.testing import replay\n"
+        f"from {saga.function.__module__} import {name}\n\n\n"
+        f"def test_{name}_{_slug(found.invariant)}() -> None:\n"
+        f'    """Violated: {found.invariant}."""\n'
+        f'    replay(\n        {name},\n        """\n{steps}\n        """{option},\n    )\n'
+    )
+
+
+def _slug(text: str) -> str:
+    words = "".join(c if c.isalnum() else " " for c in text.lower()).split()
+    return "_".join(words[:6])
+
+
+def _cut(seen: Explored, worlds_max: int, combinations: int) -> tuple[str, ...]:
+    cut = []
+    if seen.cut:
+        cut.append(f"stopped at {worlds_max:,} worlds; more with --worlds")
+    if combinations > SCENARIOS_MAX:
+        cut.append(
+            f"{SCENARIOS_MAX} of {combinations} combinations of conditions and items were tried"
+        )
+    return tuple(cut)
+
+
+def _assumptions(plan: Plan, space: Space, *, careless: bool) -> tuple[str, ...]:
+    calls = [step for step, _ in plan.steps() if isinstance(step, Call)]
+    made = ["conditions go either way and fan-outs have 0, 1 or 2 items; other data is left out"]
+    outside = sorted({c.name for c in calls if not c.barrier and not c.read_only})
+    if outside and not careless:
+        made.append(
+            f"{', '.join(outside)}: no barrier; the other side does a thing once for each idempotency key, and turns "
+            "down one that was cancelled (--careless: it doesn't)"
+        )
+    after = _after_pivot(calls)
+    never = [c.name for c in after if space.facts[c.name].may_refuse is False]
+    unknown = [c.name for c in after if space.facts[c.name].may_refuse is None]
+    if never:
+        made.append(f"{', '.join(never)}: past the pivot, and no Refused is raised in the source")
+    if unknown:
+        made.append(
+            f"{', '.join(unknown)}: past the pivot, source not at hand; a refusal there may leave the run stuck"
+        )
+    return tuple(made)
+
+
+def _after_pivot(calls: list[Call]) -> list[Call]:
+    for position, call in enumerate(calls):
+        if call.pivot:
+            return calls[position + 1 :]
+    return []
