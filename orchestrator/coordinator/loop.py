@@ -17,10 +17,10 @@ import msgspec
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 from tenacity.stop import stop_when_event_set
 
-from orchestrator.coordinator.live import Identity, LiveRun, OwnedShard
-from orchestrator.coordinator.outbox import NOWHERE, BundleOptions, Lane, Outbox, Outgoing
+from orchestrator.coordinator.dispatching import Dispatcher
+from orchestrator.coordinator.live import LiveRun, OwnedShard
+from orchestrator.coordinator.outbox import BundleOptions
 from orchestrator.coordinator.ownership import Ownership, Programs
-from orchestrator.coordinator.timers import Alarm, Purpose, Timers, timer_identity
 from orchestrator.coordinator.turn import Arrival, Decisions, Draft
 from orchestrator.errors import (
     FencedError,
@@ -29,10 +29,7 @@ from orchestrator.errors import (
     TransportUnavailableError,
 )
 from orchestrator.journal.port import Tenure, WriterJournal
-from orchestrator.kernel.commands import Execute
-from orchestrator.kernel.messages import Expired, Reply, TimerFired
-from orchestrator.kernel.pending import pending
-from orchestrator.transport.messages import Answer
+from orchestrator.kernel.messages import Reply
 from orchestrator.transport.port import CoordinatorTransport, Received
 
 _log = logging.getLogger(__name__)
@@ -79,10 +76,16 @@ class Coordinator:
         self._options = options
         self._clock = clock
         self._programs = Programs(journal)
-        self._timers = Timers()
-        self._outbox = Outbox(options.bundle)
         self._ownership = Ownership(
             journal, self._programs, options.owner, options.lease_s, self._forget
+        )
+        self._dispatcher = Dispatcher(
+            self._ownership.shards,
+            transport,
+            options.bundle,
+            options.republish_s,
+            clock,
+            self.counts,
         )
         self._inbox_at = 0.0
         self._stopping = threading.Event()
@@ -126,7 +129,7 @@ class Coordinator:
         ``wait_s`` for work.
         """
         self._gain_shards()
-        self._publish()
+        self._dispatcher.publish()
         received, arrivals = self._collect(wait_s)
         decisions = Decisions(self._ownership, self._programs, self.counts)
         for arrival in arrivals:
@@ -136,7 +139,7 @@ class Coordinator:
             return 0
         for draft in decisions.drafts.values():
             self._install(draft.owned, draft.changed)
-        self._publish()
+        self._dispatcher.publish()
         self._transport.acknowledge(received)  # after the dispatch, which somebody waits for
         return written
 
@@ -144,7 +147,7 @@ class Coordinator:
         """Let answers gather, for a small share of the time until all that is under way is answered:
         a turn costs much the same for one answer as for ten.
         """
-        pause_s = min(self._options.gather_s, self._outbox.drain_s() * _GATHER_SHARE)
+        pause_s = min(self._options.gather_s, self._dispatcher.drain_s * _GATHER_SHARE)
         left_s = turn_began + pause_s - self._clock()
         if left_s > _GATHER_AT_LEAST_S:
             self._pause(left_s)
@@ -168,7 +171,7 @@ class Coordinator:
             )
             for run_id, live in owned.runs.items():
                 known = offsets[run_id] <= owned.tenure.cursor_offset
-                self._want(
+                self._dispatcher.want(
                     owned, run_id, live, dispatched_to=owned.tenure.cursor_at if known else None
                 )
 
@@ -184,18 +187,18 @@ class Coordinator:
                 for item in self._journal.inbox(shards, {}, self._options.batch)
                 if item.id not in self._ownership.shards[item.shard].poison
             ]
-        arrivals += self._alarms(now)
+        arrivals += self._dispatcher.woken(now, self._options.batch)
         return received, arrivals
 
     def _patience_s(self, wait_s: float | None) -> float:
         patience_s = self._options.poll_s if wait_s is None else wait_s
-        next_at = self._timers.next_at()
+        next_at = self._dispatcher.next_at
         if next_at is not None:
             patience_s = min(patience_s, next_at - self._clock())
         return max(0.0, patience_s)
 
     def _answers(self, received: Iterable[Received], now: float) -> Iterable[Arrival]:
-        self._outbox.answered(sum(len(message.answers) for message in received), now)
+        self._dispatcher.answered(sum(len(message.answers) for message in received), now)
         for message in received:
             for answer in message.answers:
                 owned = self._ownership.shards.get(answer.shard)
@@ -204,7 +207,7 @@ class Coordinator:
                 if answer.outcome == "rejected" and answer.epoch < owned.tenure.epoch:
                     self.counts["dropped: an older epoch was rejected"] += 1
                     continue
-                self._learn(owned, answer, now)
+                self._dispatcher.learn(owned, answer, now)
                 yield Arrival(
                     answer.shard,
                     answer.run,
@@ -219,42 +222,6 @@ class Coordinator:
                         took_s=answer.took_s,
                     ),
                 )
-
-    def _learn(self, owned: OwnedShard, answer: Answer, now: float) -> None:
-        live = owned.runs.get(answer.run)
-        lane = live.sent.get((answer.step, answer.kind, answer.attempt)) if live else None
-        self._outbox.learn(answer, lane or NOWHERE, now)
-
-    def _still_means(self, alarm: Alarm) -> bool:
-        owned = self._ownership.shards.get(alarm.shard)
-        live = owned.runs.get(alarm.run_id) if owned else None
-        return live is not None and alarm.identity in live.sent
-
-    def _alarms(self, now: float) -> Iterable[Arrival]:
-        self._timers.thin_out(self._still_means)
-        for alarm in self._timers.due(now, self._options.batch):
-            owned = self._ownership.shards.get(alarm.shard)
-            live = owned.runs.get(alarm.run_id) if owned else None
-            if owned is None or live is None:
-                continue
-            match alarm.purpose:
-                case "dispatch":
-                    if live.sent.get(alarm.identity, NOWHERE) is None:
-                        del live.sent[alarm.identity]
-                        self._want(owned, alarm.run_id, live)
-                case "deadline":
-                    if alarm.identity in live.sent:
-                        yield Arrival(
-                            alarm.shard,
-                            alarm.run_id,
-                            Expired(
-                                at=now, step=alarm.step, kind=alarm.kind, attempt=alarm.attempt
-                            ),
-                        )
-                case "timer":
-                    yield Arrival(
-                        alarm.shard, alarm.run_id, TimerFired(at=now, step=alarm.step or None)
-                    )
 
     def _append(self, decisions: Decisions) -> int | None:
         """The number of events written; None if nothing of this turn may be acted on."""
@@ -292,99 +259,11 @@ class Coordinator:
         if self._ownership.shards.get(owned.number) is not owned:
             return
         for run_id, live in changed.items():
-            self._want(owned, run_id, live)
+            self._dispatcher.want(owned, run_id, live)
             if live.state.open:
                 owned.runs[run_id] = live
             else:
                 owned.runs.pop(run_id, None)
-
-    def _want(
-        self, owned: OwnedShard, run_id: str, live: LiveRun, dispatched_to: float | None = None
-    ) -> None:
-        """Compare what must be outstanding with what is; whatever was due up to
-        ``dispatched_to`` has gone out.
-        """
-        now = self._clock()
-        sent: dict[Identity, Lane | None] = {}
-        for command in pending(live.state):
-            if not isinstance(command, Execute):
-                step = command.step or ""
-                identity: Identity = timer_identity(step, command.at)
-                sent[identity] = NOWHERE
-                if identity not in live.sent:
-                    self._timers.add(Alarm(command.at, owned.number, run_id, "timer", step))
-                continue
-            identity = (command.step, command.kind, command.attempt)
-            if identity in live.sent:
-                sent[identity] = live.sent[identity]
-            elif command.due > now:
-                sent[identity] = None
-                self._alarm(owned, run_id, command, "dispatch", command.due)
-            elif dispatched_to is not None and command.due <= dispatched_to:
-                sent[identity] = NOWHERE
-                self._alarm(owned, run_id, command, "deadline", command.due + command.timeout_s)
-            else:
-                sent[identity] = NOWHERE
-                owned.held += 1
-                self._outbox.put(
-                    Outgoing(
-                        owned.number,
-                        owned.tenure.epoch,
-                        run_id,
-                        live.state.program.plan.saga,
-                        command,
-                    )
-                )
-        _settle(lane for identity, lane in live.sent.items() if identity not in sent)
-        live.sent = sent
-
-    def _alarm(
-        self, owned: OwnedShard, run_id: str, command: Execute, purpose: Purpose, at: float
-    ) -> None:
-        shard = owned.number
-        self._timers.add(
-            Alarm(at, shard, run_id, purpose, command.step, command.kind, command.attempt)
-        )
-
-    def _publish(self) -> None:
-        now = self._clock()
-        batch = list(self._outbox.bundles(now, self._is_wanted))
-        if not batch:
-            return
-        errors = self._transport.dispatch([bundle for bundle, _, _ in batch])
-        for (_, outgoing, lane), error in zip(batch, errors, strict=True):
-            if error is not None:
-                self.counts["publish errors"] += 1
-                _log.warning("a publish failed, its outcome is unknown: %s", error)
-            for out in outgoing:
-                self._dispatched(out, lane, now, failed=error is not None)
-
-    def _is_wanted(self, out: Outgoing) -> bool:
-        """Whether the run still needs this command; while it waited the run may have turned back."""
-        owned = self._ownership.shards.get(out.shard)
-        if owned is None or owned.tenure.epoch != out.epoch:
-            return False
-        live = owned.runs.get(out.run_id)
-        command = out.command
-        if live is None or (command.step, command.kind, command.attempt) not in live.sent:
-            owned.held -= 1
-            return False
-        return True
-
-    def _dispatched(self, out: Outgoing, lane: Lane, now: float, *, failed: bool) -> None:
-        owned = self._ownership.shards[out.shard]
-        live = owned.runs[out.run_id]
-        command = out.command
-        owned.held -= 1
-        identity = (command.step, command.kind, command.attempt)
-        if failed:
-            lane.settled()
-            live.sent[identity] = None
-            self._alarm(owned, out.run_id, command, "dispatch", now + self._options.republish_s)
-        else:
-            self.counts["dispatched"] += 1
-            live.sent[identity] = lane
-            self._alarm(owned, out.run_id, command, "deadline", now + command.timeout_s)
 
     def _save_cursors(self) -> None:
         now = self._clock()
@@ -396,16 +275,8 @@ class Coordinator:
         self._stopping.wait(seconds)
 
     def _forget(self, owned: OwnedShard) -> None:
-        self._outbox.forget(owned.number)
-        for live in owned.runs.values():
-            _settle(live.sent.values())
+        self._dispatcher.forget(owned)
         self._transport.release(owned.number)
-
-
-def _settle(lanes: Iterable[Lane | None]) -> None:
-    for lane in lanes:
-        if lane is not None:
-            lane.settled()
 
 
 def _say_why_waiting(state: RetryCallState) -> None:

@@ -10,7 +10,6 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, text
-from sqlalchemy.exc import OperationalError
 
 from orchestrator import wiring
 from orchestrator.client import Client
@@ -186,13 +185,8 @@ class Shop:
         }
 
     def _one(self, service: str, query: str) -> int:
-        for _ in range(3):
-            try:
-                with self._databases[service].connect() as connection:
-                    return int(connection.scalar(text(query)) or 0)
-            except OperationalError as error:
-                last = error
-        raise last
+        with self._databases[service].connect() as connection:
+            return int(connection.scalar(text(query)) or 0)
 
     def _run(self, service: str, statement: str) -> None:
         with self._databases[service].begin() as connection:

@@ -343,7 +343,7 @@ def test_alarms_that_mean_nothing_any_more_are_dropped(
         world.launch(plan_of("a", "b", timeout_s=3600), f"{number:032d}")
     settle(coordinator)
     assert world.journal.counts() == {"s": {"completed": 50}}
-    assert len(coordinator._timers) <= 110
-    coordinator._timers._crowded_at = 10
+    assert len(coordinator._dispatcher._timers) <= 110
+    coordinator._dispatcher._timers._crowded_at = 10
     settle(coordinator)
-    assert len(coordinator._timers) == 0
+    assert len(coordinator._dispatcher._timers) == 0

@@ -1,0 +1,196 @@
+"""What is on its way: the commands that must be outstanding, sent when due and watched until answered.
+
+The journal's state says what must be outstanding; this compares it with what is.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+
+from orchestrator.coordinator.live import Identity, LiveRun, OwnedShard
+from orchestrator.coordinator.outbox import NOWHERE, BundleOptions, Lane, Outbox, Outgoing
+from orchestrator.coordinator.timers import Alarm, Purpose, Timers, timer_identity
+from orchestrator.coordinator.turn import Arrival
+from orchestrator.kernel.commands import Execute
+from orchestrator.kernel.messages import Expired, TimerFired
+from orchestrator.kernel.pending import pending
+from orchestrator.transport.messages import Answer
+from orchestrator.transport.port import CoordinatorTransport
+
+_log = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """Sends commands, and brings them back when their time has come. ``shards`` are those held now."""
+
+    def __init__(
+        self,
+        shards: Mapping[int, OwnedShard],
+        transport: CoordinatorTransport,
+        bundle: BundleOptions,
+        republish_s: float,
+        clock: Callable[[], float],
+        counts: Counter[str],
+    ) -> None:
+        self._shards = shards
+        self._transport = transport
+        self._republish_s = republish_s
+        self._clock = clock
+        self._counts = counts
+        self._timers = Timers()
+        self._outbox = Outbox(bundle)
+
+    @property
+    def next_at(self) -> float | None:
+        """When the next alarm is due."""
+        return self._timers.next_at()
+
+    @property
+    def drain_s(self) -> float:
+        """How long it would take until all short commands under way are answered."""
+        return self._outbox.drain_s()
+
+    def answered(self, number: int, now: float) -> None:
+        """So many answers came in one turn."""
+        self._outbox.answered(number, now)
+
+    def learn(self, owned: OwnedShard, answer: Answer, now: float) -> None:
+        """Take in what an answer says of its participant and its worker."""
+        live = owned.runs.get(answer.run)
+        lane = live.sent.get((answer.step, answer.kind, answer.attempt)) if live else None
+        self._outbox.learn(answer, lane or NOWHERE, now)
+
+    def _still_means(self, alarm: Alarm) -> bool:
+        owned = self._shards.get(alarm.shard)
+        live = owned.runs.get(alarm.run_id) if owned else None
+        return live is not None and alarm.identity in live.sent
+
+    def woken(self, now: float, most: int) -> Iterable[Arrival]:
+        """What the alarms that are due now mean: deadlines, sleeps, waits; retries go to the outbox."""
+        self._timers.thin_out(self._still_means)
+        for alarm in self._timers.due(now, most):
+            owned = self._shards.get(alarm.shard)
+            live = owned.runs.get(alarm.run_id) if owned else None
+            if owned is None or live is None:
+                continue
+            match alarm.purpose:
+                case "dispatch":
+                    if live.sent.get(alarm.identity, NOWHERE) is None:
+                        del live.sent[alarm.identity]
+                        self.want(owned, alarm.run_id, live)
+                case "deadline":
+                    if alarm.identity in live.sent:
+                        yield Arrival(
+                            alarm.shard,
+                            alarm.run_id,
+                            Expired(
+                                at=now, step=alarm.step, kind=alarm.kind, attempt=alarm.attempt
+                            ),
+                        )
+                case "timer":
+                    yield Arrival(
+                        alarm.shard, alarm.run_id, TimerFired(at=now, step=alarm.step or None)
+                    )
+
+    def want(
+        self, owned: OwnedShard, run_id: str, live: LiveRun, dispatched_to: float | None = None
+    ) -> None:
+        """Compare what must be outstanding with what is; whatever was due up to
+        ``dispatched_to`` has gone out.
+        """
+        now = self._clock()
+        sent: dict[Identity, Lane | None] = {}
+        for command in pending(live.state):
+            if not isinstance(command, Execute):
+                step = command.step or ""
+                identity: Identity = timer_identity(step, command.at)
+                sent[identity] = NOWHERE
+                if identity not in live.sent:
+                    self._timers.add(Alarm(command.at, owned.number, run_id, "timer", step))
+                continue
+            identity = (command.step, command.kind, command.attempt)
+            if identity in live.sent:
+                sent[identity] = live.sent[identity]
+            elif command.due > now:
+                sent[identity] = None
+                self._alarm(owned, run_id, command, "dispatch", command.due)
+            elif dispatched_to is not None and command.due <= dispatched_to:
+                sent[identity] = NOWHERE
+                self._alarm(owned, run_id, command, "deadline", command.due + command.timeout_s)
+            else:
+                sent[identity] = NOWHERE
+                owned.held += 1
+                self._outbox.put(
+                    Outgoing(
+                        owned.number,
+                        owned.tenure.epoch,
+                        run_id,
+                        live.state.program.plan.saga,
+                        command,
+                    )
+                )
+        _settle(lane for identity, lane in live.sent.items() if identity not in sent)
+        live.sent = sent
+
+    def _alarm(
+        self, owned: OwnedShard, run_id: str, command: Execute, purpose: Purpose, at: float
+    ) -> None:
+        shard = owned.number
+        self._timers.add(
+            Alarm(at, shard, run_id, purpose, command.step, command.kind, command.attempt)
+        )
+
+    def publish(self) -> None:
+        """Send what may go out now."""
+        now = self._clock()
+        batch = list(self._outbox.bundles(now, self._is_wanted))
+        if not batch:
+            return
+        errors = self._transport.dispatch([bundle for bundle, _, _ in batch])
+        for (_, outgoing, lane), error in zip(batch, errors, strict=True):
+            if error is not None:
+                self._counts["publish errors"] += 1
+                _log.warning("a publish failed, its outcome is unknown: %s", error)
+            for out in outgoing:
+                self._dispatched(out, lane, now, failed=error is not None)
+
+    def _is_wanted(self, out: Outgoing) -> bool:
+        """Whether the run still needs this command; while it waited the run may have turned back."""
+        owned = self._shards.get(out.shard)
+        if owned is None or owned.tenure.epoch != out.epoch:
+            return False
+        live = owned.runs.get(out.run_id)
+        command = out.command
+        if live is None or (command.step, command.kind, command.attempt) not in live.sent:
+            owned.held -= 1
+            return False
+        return True
+
+    def _dispatched(self, out: Outgoing, lane: Lane, now: float, *, failed: bool) -> None:
+        owned = self._shards[out.shard]
+        live = owned.runs[out.run_id]
+        command = out.command
+        owned.held -= 1
+        identity = (command.step, command.kind, command.attempt)
+        if failed:
+            lane.settled()
+            live.sent[identity] = None
+            self._alarm(owned, out.run_id, command, "dispatch", now + self._republish_s)
+        else:
+            self._counts["dispatched"] += 1
+            live.sent[identity] = lane
+            self._alarm(owned, out.run_id, command, "deadline", now + command.timeout_s)
+
+    def forget(self, owned: OwnedShard) -> None:
+        """The shard has another writer, or is read anew."""
+        self._outbox.forget(owned.number)
+        for live in owned.runs.values():
+            _settle(live.sent.values())
+
+
+def _settle(lanes: Iterable[Lane | None]) -> None:
+    for lane in lanes:
+        if lane is not None:
+            lane.settled()
