@@ -27,7 +27,8 @@ demo: $(STAMP) ## 300 orders on real servers and workers, from launch to repair
 	$(BIN)/python -m sagas.demo $(ARGS)
 
 dev: $(STAMP) ## broker, workers and coordinator, kept up for playing
-	$(BIN)/saga --config config/development.toml dev $(ARGS)
+	$(BIN)/saga --config config/development.toml dev \
+		--also bookings="$(BIN)/python -m workers.booking_server --file .dev/bookings.jsonl" $(ARGS)
 
 test: $(STAMP) ## every test, on real servers (ARGS= goes to pytest)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)

@@ -10,6 +10,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from orchestrator.errors import StackError
+
 LOG_TAIL_LINES = 15
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
@@ -46,16 +48,22 @@ class Child:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start it, in a session of its own: a Ctrl-C in the terminal is the stack's to handle."""
+        """Start it, in a session of its own: a Ctrl-C in the terminal is the stack's to handle.
+
+        Raises ``StackError`` if there is no such program.
+        """
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=None if self._env is None else dict(self._env),
-                start_new_session=True,
-            )
+            try:
+                self._process = subprocess.Popen(
+                    self.command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=None if self._env is None else dict(self._env),
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise StackError(f"{self.name} can't be started: {error}") from error
         self._started_at = time.monotonic()
         self.starts += 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,6 +52,22 @@ def tags(pairs: Iterable[str]) -> dict[str, str]:
         if not name or not equals:
             raise typer.BadParameter(f"{pair!r} isn't name=value", param_hint="--tag")
         found[name] = value
+    return found
+
+
+def commands(pairs: Iterable[str]) -> dict[str, list[str]]:
+    """Commands given as ``name=command line``."""
+    found: dict[str, list[str]] = {}
+    for pair in pairs:
+        name, _, line = pair.partition("=")
+        try:
+            words = shlex.split(line)
+        except ValueError as error:
+            raise typer.BadParameter(f"{line!r}: {error}", param_hint="--also") from error
+        if not re.fullmatch(r"[\w-]+", name) or not words:
+            raise typer.BadParameter(f"{pair!r} isn't NAME=COMMAND", param_hint="--also")
+        if found.setdefault(name, words) is not words:
+            raise typer.BadParameter(f"two commands are called {name!r}", param_hint="--also")
     return found
 
 

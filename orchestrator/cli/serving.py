@@ -13,6 +13,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.cli import parsing
 from orchestrator.cli.invocation import Invocation, invocation
 from orchestrator.errors import SettingsError
 
@@ -31,6 +32,12 @@ Queues = Annotated[
     typer.Option("--queues", metavar="A,B", help="Serve only these queues of the apps."),
 ]
 Folder = Annotated[Path, typer.Option("--folder", help="Where journal, broker data and logs go.")]
+Also = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--also", metavar="NAME=COMMAND", help="Another command to keep running; repeatable."
+    ),
+]
 
 
 def coordinator(context: typer.Context) -> None:
@@ -72,7 +79,12 @@ def worker(context: typer.Context, processes: Processes = None, queues: Queues =
     app.worker_main(_worker_arguments(call.settings, chosen, processes))
 
 
-def dev(context: typer.Context, folder: Folder = Path(".dev"), processes: Processes = None) -> None:
+def dev(
+    context: typer.Context,
+    folder: Folder = Path(".dev"),
+    processes: Processes = None,
+    also: Also = None,
+) -> None:
     """Keep broker, workers and a coordinator running for playing, until Ctrl-C."""
     call = invocation(context)
     from orchestrator.cli.stack import Stack  # noqa: PLC0415 - start-up time
@@ -88,6 +100,7 @@ def dev(context: typer.Context, folder: Folder = Path(".dev"), processes: Proces
         folder,
         call.settings,
         worker_processes=processes or 2,
+        also=parsing.commands(also or ()),
         say=lambda line: call.out.note(line, "yellow"),
     )
     with stack:

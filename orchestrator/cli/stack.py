@@ -200,20 +200,23 @@ class Stack:
         while not self._stopping.wait(_LOOK_EVERY_S):
             self._mend_guard()
             for child in self.children:
-                if child.running:
-                    continue
-                if child.name not in due:
-                    pause_s = child.pause_s()
-                    due[child.name] = time.monotonic() + pause_s
-                    child.kill()  # what its children were doing is unknown now; none of them may go on
-                    self._tell_guard("-", child)
-                    how = child.how_it_ended()
-                    self._say(
-                        f"{child.name} {how}; it is started again in {pause_s:g} s ({child.log})"
-                    )
-                elif time.monotonic() >= due[child.name]:
-                    del due[child.name]
-                    self._launch([child])
+                if not child.running:
+                    self._mend(child, due)
+
+    def _mend(self, child: Child, due: dict[str, float]) -> None:
+        if child.name not in due:
+            pause_s = child.pause_s()
+            due[child.name] = time.monotonic() + pause_s
+            child.kill()  # what its children were doing is unknown now; none of them may go on
+            self._tell_guard("-", child)
+            how = child.how_it_ended()
+            self._say(f"{child.name} {how}; it is started again in {pause_s:g} s ({child.log})")
+        elif time.monotonic() >= due[child.name]:
+            del due[child.name]
+            try:
+                self._launch([child])
+            except StackError as error:  # its program is being replaced, perhaps: tried again
+                self._say(str(error))
 
     def _mend_guard(self) -> None:
         if self._guard is not None and self._guard.poll() is not None:

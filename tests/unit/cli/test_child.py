@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from orchestrator.cli.child import FIRST_PAUSE_S, LONGEST_PAUSE_S, Child
+from orchestrator.errors import StackError
 from tests.waiting import eventually
 
 FAMILY = "import subprocess, time; subprocess.Popen(['sleep', '60']); print('up', flush=True); time.sleep(60)"
@@ -77,3 +78,8 @@ def test_a_child_that_was_killed_can_start_again(tmp_path: Path) -> None:
     assert child.pid != first
     assert child.starts == 2
     child.kill()
+
+
+def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match=r"it can't be started.*no-such-program"):
+        _child(tmp_path, "no-such-program").start()

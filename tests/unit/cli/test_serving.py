@@ -94,8 +94,17 @@ def test_dev_hands_its_options_to_the_stack_and_says_where_things_are(
     monkeypatch.setattr(stack, "Stack", Fake)
     where = str(tmp_path / "own")
     args = ["dev", "--app", module, "--folder", where, "--processes", "3"]
+    args += ["--also", "web=python -m http.server '8 0'"]
     result = CliRunner().invoke(app, args)
     assert result.exit_code == 0, result.output
     assert (str(seen["folder"]), seen["worker_processes"], seen["stopped"]) == (where, 3, True)
+    assert seen["also"] == {"web": ["python", "-m", "http.server", "8 0"]}
     assert f"saga_{module}" in result.output
     assert "saga.toml" in result.output
+
+
+@pytest.mark.parametrize("wrong", ["web", "web=", "=true", "a/b=true", "web='"])
+def test_a_further_command_needs_a_name_and_words(module: str, wrong: str) -> None:
+    result = CliRunner().invoke(app, ["dev", "--app", module, "--also", wrong])
+    assert result.exit_code == 2
+    assert "--also" in result.output

@@ -1,0 +1,35 @@
+"""``make dev``: the sagas that ship, launched and signalled from a second terminal."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.terminal import terminal, typed
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.timeout(240)
+def test_what_make_dev_starts_runs_the_sagas_that_ship(tmp_path: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    recipe = re.search(r"^dev:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+    assert recipe is not None
+    command = recipe[1].replace("\\\n", " ").replace("$(BIN)/", "").replace(".dev", str(tmp_path))
+    command = command.replace("$(ARGS)", f"--folder {tmp_path}").strip()
+    environment = {"SHOP_FOLDER": str(tmp_path), "BOOKING_URL": "http://127.0.0.1:8471"}
+    command = command.replace(
+        "workers.booking_server", "workers.booking_server --port 8471"
+    )  # 8470 may be somebody's who plays with it
+    with terminal(ROOT, command, environment):
+        config = f"export SAGA_CONFIG={tmp_path}/saga.toml\n"
+        order = typed(ROOT, f"{config}saga launch place_order sagas/data/order.json --wait 60")
+        assert "TOWN-000001" in order.stdout, order.stdout + order.stderr
+        trip = typed(ROOT, f"{config}saga launch book_trip sagas/data/trip.json --key ada")
+        assert trip.returncode == 0, trip.stderr
+        approval = """saga signal ada approval '{"granted": true, "by": "you"}'"""
+        approved = typed(ROOT, f"{config}{approval} && saga watch ada")
+        assert approved.returncode == 0, approved.stdout + approved.stderr
+        assert "run completed" in approved.stdout
