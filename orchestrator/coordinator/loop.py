@@ -169,6 +169,7 @@ class Coordinator:
                 owned.tenure.epoch,
                 len(owned.runs),
             )
+            self._inbox_at = 0.0  # what has waited for a writer is older than what its runs do next
             for run_id, live in owned.runs.items():
                 known = offsets[run_id] <= owned.tenure.cursor_offset
                 self._dispatcher.want(
