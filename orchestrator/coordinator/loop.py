@@ -132,10 +132,16 @@ class Coordinator:
         self._dispatcher.publish()
         received, arrivals = self._collect(wait_s)
         decisions = Decisions(self._ownership, self._programs, self.counts)
-        for arrival in arrivals:
-            decisions.take(arrival)
-        written = self._append(decisions)
+        try:
+            for arrival in arrivals:
+                decisions.take(arrival)
+            written = self._append(decisions)
+        except JournalUnavailableError:  # this turn's alarms are taken: only the log knows them
+            for shard in self.shards:
+                self._ownership.give_up(shard)
+            raise
         if written is None:
+            self._receive_again()
             return 0
         for draft in decisions.drafts.values():
             self._install(draft.owned, draft.changed)
@@ -183,13 +189,26 @@ class Coordinator:
         arrivals = list(self._answers(received, now))
         if not received or now - self._inbox_at >= self._options.inbox_every_s:
             self._inbox_at = now
-            arrivals += [
-                Arrival(item.shard, item.run_id, item.message, item.id)
-                for item in self._journal.inbox(shards, {}, self._options.batch)
-                if item.id not in self._ownership.shards[item.shard].poison
-            ]
+            arrivals += self._inbox(shards)
         arrivals += self._dispatcher.woken(now, self._options.batch)
         return received, arrivals
+
+    def _inbox(self, shards: list[int]) -> list[Arrival]:
+        try:
+            items = self._journal.inbox(shards, {}, self._options.batch)
+        except JournalUnavailableError:
+            self._receive_again()
+            raise
+        return [
+            Arrival(item.shard, item.run_id, item.message, item.id)
+            for item in items
+            if item.id not in self._ownership.shards[item.shard].poison
+        ]
+
+    def _receive_again(self) -> None:
+        """What was received in this turn isn't in the journal: it has to come again."""
+        for shard in self.shards:
+            self._transport.release(shard)
 
     def _patience_s(self, wait_s: float | None) -> float:
         patience_s = self._options.poll_s if wait_s is None else wait_s
@@ -244,10 +263,6 @@ class Coordinator:
             for draft in drafts:
                 self._ownership.give_up(draft.owned.number)
             return None
-        except JournalUnavailableError:
-            for draft in drafts:
-                self._ownership.give_up(draft.owned.number)
-            raise
         self._advance(tenures)
         self.counts["transactions"] += 1
         return sum(len(draft.events) for draft in drafts)
