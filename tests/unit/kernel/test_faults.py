@@ -285,3 +285,26 @@ def test_an_incident_of_an_undo_names_itself_not_an_earlier_one() -> None:
     play.reply("b", "failed", failure=ev.Failure("E", "first"))
     play.reply("a", "failed", failure=ev.Failure("E", "second"))
     assert [c.args["ended"]["reason"] for c in play.sent()] == ["first", "second"]
+
+
+def test_only_the_attempt_that_is_outstanding_is_answered() -> None:
+    """An early attempt's answer comes after its deadline; the retry's own is what counts."""
+    play = Play(plan(call("a", retry=TWICE, undo_retry=TWICE), call("b")))
+    play.expire("a")
+    assert play.reply("a", attempt=1) == []
+    assert play.reply("a", attempt=3) == []
+    assert play.send(msg.Expired(at=play.now, step="a", kind="do", attempt=1)) == []
+    play.reply("a")
+    play.reply("b", "refused")
+    play.reply("a", "lost")
+    assert play.reply("a", attempt=1) == []
+    assert names(play.reply("a")) == ["StepUndone", "RunCompensated"]
+
+
+def test_the_doubt_of_an_early_attempt_outlasts_a_later_failure() -> None:
+    """The first copy may still come, and commit."""
+    play = Play(plan(call("a"), call("p", undo=False, pivot=True, retry=TWICE)))
+    play.reply("a")
+    play.expire("p")
+    play.now += 10
+    assert names(play.reply("p", "failed")) == ["StepFailed", "StepParked"]
