@@ -308,3 +308,14 @@ def test_the_doubt_of_an_early_attempt_outlasts_a_later_failure() -> None:
     play.expire("p")
     play.now += 10
     assert names(play.reply("p", "failed")) == ["StepFailed", "StepParked"]
+
+
+def test_an_error_without_a_barrier_may_have_come_after_the_effect() -> None:
+    play = Play(plan(call("a"), call("p", undo=False, pivot=True, barrier=False)))
+    play.reply("a")
+    assert names(play.reply("p", "failed")) == ["StepFailed", "StepParked"]
+    play = Play(plan(call("a", barrier=False, retry=TWICE)))
+    play.reply("a", "failed")
+    play.now += 10
+    play.reply("a", "refused")
+    assert play.out() == ["undo a 1"]
