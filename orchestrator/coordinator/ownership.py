@@ -70,7 +70,7 @@ class Ownership:
             _log.warning("which leases are ours isn't known: asking again", exc_info=True)
             self._renew_at = 0.0
             return
-        for shard in set(self.shards) - held:
+        for shard in (set(self.shards) - held) | self._overtaken():
             self.give_up(shard)
         for shard in sorted(held - set(self.shards)):
             gained = self._begin(shard, now)
@@ -90,6 +90,17 @@ class Ownership:
         for shard in held:
             self.give_up(shard)
         self._journal.drop_leases(self._owner, held)
+
+    def _overtaken(self) -> set[int]:
+        """Shards that another has written since, and whose lease came back to us: we were asleep, or
+        our clock was off. Without anything to append the fence would never tell.
+        """
+        if not self.shards:
+            return set()
+        epochs = {lease.shard: lease.epoch for lease in self._journal.leases()}
+        return {
+            shard for shard, owned in self.shards.items() if epochs.get(shard) != owned.tenure.epoch
+        }
 
     def history(self, shard: int, run_id: str) -> LiveRun | None:
         """A run that isn't in memory because it has ended; None if there is none."""

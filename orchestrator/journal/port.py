@@ -135,6 +135,10 @@ class WriterJournal(Protocol):
         """Give leases back at once."""
         ...
 
+    def leases(self) -> list[LeaseState]:
+        """Who writes what."""
+        ...
+
     def coordinators(self, now: float) -> list[str]:
         """Owners alive now (they renew even with no shard), so that shards can be shared out evenly."""
         ...

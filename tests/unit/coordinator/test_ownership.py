@@ -43,3 +43,24 @@ def test_a_commit_of_unknown_outcome_costs_a_turn_not_the_coordinator(
         coordinator.turn(0)
     assert journal.find(RUN).status == "completed"
     assert list(journal.verify()) == []
+
+
+def test_a_coordinator_that_slept_through_a_successor_s_life_begins_anew() -> None:
+    """The successor died too, so the lease is ours again; what it wrote we have never seen."""
+    journal, transport, now = MemoryJournal(1), ScriptedTransport(), [1_000.0]
+
+    def coordinator(owner: str) -> Coordinator:
+        options = CoordinatorOptions(owner=owner, lease_s=10)
+        return Coordinator(journal, transport, options, lambda: now[0])
+
+    sleeper = coordinator("sleeper")
+    sleeper.turn(0)
+    now[0] += 11
+    successor = coordinator("successor")
+    journal.launch([request(plan_of("a"), RUN)])
+    successor.turn(0)
+    assert journal.find(RUN).status == "running"
+    now[0] += 11
+    for _ in range(4):
+        sleeper.turn(0)
+    assert journal.find(RUN).status == "completed"
