@@ -36,10 +36,9 @@ def _environment() -> dict[str, str]:
 
 @contextmanager
 def terminal(
-    folder: Path, command: str, environment: Mapping[str, str] | None = None
-) -> Iterator[Path]:
-    """Something that runs while something else is typed elsewhere; ended by Ctrl-C."""
-    output = folder / "first-terminal.txt"
+    folder: Path, command: str, output: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """Something that runs while something else is typed elsewhere; ended by Ctrl-C. What it says goes to a file."""
     with output.open("wb") as file:
         process = subprocess.Popen(
             ["bash", "-c", f"exec {command}"],
@@ -51,7 +50,7 @@ def terminal(
         )
     try:
         eventually(lambda: "everything is up" in output.read_text(), WAIT_S, what=command)
-        yield output
+        yield
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(WAIT_S)

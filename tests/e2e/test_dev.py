@@ -23,7 +23,7 @@ def test_what_make_dev_starts_runs_the_sagas_that_ship(tmp_path: Path) -> None:
     command = command.replace(
         "workers.booking_server", "workers.booking_server --port 8471"
     )  # 8470 may be somebody's who plays with it
-    with terminal(ROOT, command, environment):
+    with terminal(ROOT, command, tmp_path / "first-terminal.txt", environment):
         config = f"export SAGA_CONFIG={tmp_path}/saga.toml\n"
         order = typed(ROOT, f"{config}saga launch place_order sagas/data/order.json --wait 60")
         assert "TOWN-000001" in order.stdout, order.stdout + order.stderr

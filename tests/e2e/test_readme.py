@@ -22,7 +22,8 @@ def test_the_quickstart_works_as_it_stands(tmp_path: Path) -> None:
     (_, saga), (_, start), (_, commands), (_, program), (_, run_it) = BLOCKS
     (tmp_path / "hotel.py").write_text(saga)
     (tmp_path / "launch.py").write_text(program)
-    with terminal(tmp_path, start) as first:
+    first = tmp_path / "first-terminal.txt"
+    with terminal(tmp_path, start, first):
         second = typed(tmp_path, commands)
         assert second.returncode == 0, second.stdout + second.stderr
         ada, bob = second.stdout.index("✔ completed"), second.stdout.index("↩ compensated")
