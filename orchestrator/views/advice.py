@@ -13,6 +13,9 @@ from orchestrator.kernel.state import KIND, RunState
 
 Name = Literal["retry", "skip", "resolve as done", "resolve as undone", "compensate"]
 
+_SOME: list[object] = []
+"""Stands for the result an operator would give; a list, as a fan-out's items have to be."""
+
 
 class Advice(msgspec.Struct, frozen=True, omit_defaults=True):
     """An operation that the run's state allows, and what it would do."""
@@ -38,8 +41,16 @@ def _for_step(run: RunState, key: str, now: float) -> list[Advice]:
     kind = KIND[run.steps[key].status]
     offers: list[tuple[Name, msg.Operation, str]] = [
         ("retry", msg.Retry(at=now, step=key), f"try {what.get(kind, key)} again"),
-        ("skip", msg.Skip(at=now, step=key), f"go on as if {key} had returned this result"),
-        ("resolve as done", msg.Resolve(at=now, step=key), f"state that {key} did take effect"),
+        (
+            "skip",
+            msg.Skip(at=now, step=key, result=_SOME),
+            f"go on as if {key} had returned this result",
+        ),
+        (
+            "resolve as done",
+            msg.Resolve(at=now, step=key, result=_SOME),
+            f"state that {key} did take effect",
+        ),
         (
             "resolve as undone",
             msg.Resolve(at=now, step=key, undone=True),

@@ -25,12 +25,15 @@ from orchestrator.definition.plan import (
 )
 from orchestrator.journal.port import Recorded
 from orchestrator.kernel.events import CommandKind
+from orchestrator.kernel.program import RESULT
 from orchestrator.kernel.state import RunState, StepState
 from orchestrator.views.attempts import Attempt, History, histories
 from orchestrator.views.replay import replay
 from orchestrator.views.waiting import why_it_waits
 
-Shape = Literal["sequence", "parallel", "when", "each", "item", "call", "wait", "sleep", "callback"]
+Shape = Literal[
+    "sequence", "parallel", "when", "each", "item", "call", "wait", "sleep", "let", "callback"
+]
 
 NOT_BEGUN = "not begun"
 
@@ -127,9 +130,11 @@ class _Tree:
         callbacks = tuple(
             NodeView("callback", step=self._begun(key, step, self._state.call(key)))
             for key, step in self._state.steps.items()
-            if key.startswith("@")
+            if key.startswith("@") and key != RESULT
         )
-        return NodeView("sequence", nodes=(*body.nodes, *callbacks))
+        result = self._let(RESULT, ())
+        results = () if result.step is None else (result,)
+        return NodeView("sequence", nodes=(*body.nodes, *results, *callbacks))
 
     def _node(self, node: Node, index: tuple[int, ...]) -> NodeView:
         match node:
@@ -142,7 +147,7 @@ class _Tree:
             case Each():
                 return self._each(node, index)
             case Let():
-                return NodeView("sequence")
+                return self._let(node.name, index)
             case Call() | Wait() | Sleep():
                 key = instance_key(node.name, index)
                 step = self._state.steps.get(key)
@@ -176,7 +181,14 @@ class _Tree:
         )
         return NodeView("each", f"{label}: {len(items)}", self._own(node, key), inside)
 
-    def _own(self, node: When | Each, key: str) -> StepView | None:
+    def _let(self, name: str, index: tuple[int, ...]) -> NodeView:
+        """A named value is shown only where it has none: then it is for a person to settle."""
+        node = self._state.program.named[name]
+        assert isinstance(node, Let)
+        own = self._own(node, instance_key(name, index))
+        return NodeView("sequence") if own is None else NodeView("let", step=own)
+
+    def _own(self, node: When | Each | Let, key: str) -> StepView | None:
         """A condition or list that has no value is a step of its own, for a person to settle."""
         step = self._state.steps.get(key)
         return None if step is None else self._begun(key, step, node)
@@ -192,7 +204,7 @@ class _Tree:
         return StepView(
             step=key,
             status=step.status.value,
-            shape="callback" if key.startswith("@") else _shape(node),
+            shape="callback" if call is not None and key.startswith("@") else _shape(node),
             participant=f"{call.service}.{call.participant}" if call else "",
             queue=call.queue if call else "",
             pivot=call.pivot if call else False,
@@ -234,5 +246,5 @@ def _forward(key: str) -> CommandKind:
 
 def _shape(node: Node) -> Shape:
     shape = type(node).__name__.lower()
-    assert shape in {"call", "wait", "sleep", "when", "each"}, shape
+    assert shape in {"call", "wait", "sleep", "when", "each", "let"}, shape
     return shape  # type: ignore[return-value]
