@@ -119,6 +119,8 @@ def start_logging(settings: Settings) -> None:
         known = "DEBUG, INFO, WARNING, ERROR"
         raise SettingsError(f"log_level: {settings.log_level!r} is none of {known}")
     logging.basicConfig(level=level, format=_FORMAT, stream=sys.stderr)
+    # It announces each of its own modules.
+    logging.getLogger("alembic").setLevel(max(level, logging.WARNING))
 
 
 def _worker_arguments(settings: Settings, queues: list[str], processes: int | None) -> list[str]:
