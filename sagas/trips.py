@@ -39,3 +39,8 @@ def book_trip(trip: Trip) -> Itinerary:
     approval = wait_for("approval", Approval, timeout=timedelta(days=2))
     remark = trips.confirm.pivot([flight, hotel, car], approval)
     return Itinerary(flight, hotel, car, remark)
+
+
+book_trip.accept(
+    "no-idempotency-key", "confirm", reason="confirming a booking twice changes nothing"
+)

@@ -14,11 +14,13 @@ from orchestrator.cli import (
     database,
     figures,
     launching,
+    linting,
     listing,
     plans,
     repairing,
     serving,
     showing,
+    verifying,
 )
 from orchestrator.cli.doctor import doctor
 from orchestrator.cli.group import SagaGroup
@@ -57,6 +59,8 @@ app.command("cancel", rich_help_panel=_REPAIR)(repairing.cancel)
 app.command("signal", rich_help_panel=_REPAIR)(repairing.signal)
 app.command("plans", rich_help_panel=_PLANS)(plans.plans)
 app.command("draw", rich_help_panel=_PLANS)(plans.draw)
+app.command("verify", rich_help_panel=_PLANS)(verifying.verify)
+app.command("lint", rich_help_panel=_PLANS)(linting.lint)
 app.command("doctor", rich_help_panel=_KEEP)(doctor)
 app.add_typer(database.db, name="db", rich_help_panel=_KEEP)
 app.add_typer(database.journal, name="journal", rich_help_panel=_KEEP)

@@ -39,6 +39,8 @@ class ActionSpec:
     undo: Undo | None = None
     read_only: bool = False
     barrier: bool = False
+    touches: tuple[str, ...] = ()
+    """Names of what it changes, for lint; no part of a plan."""
 
     @property
     def qualified(self) -> str:

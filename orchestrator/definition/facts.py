@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from orchestrator.definition.building import source_of
 from orchestrator.errors import Refused
 
 _DEPTH = 6
@@ -30,6 +31,13 @@ class Facts(msgspec.Struct, frozen=True):
     """Its undo has a body without a single statement that does anything."""
     undo_needs_result: bool = False
     """Its undo reads the action's result without ever asking whether that is None."""
+    uses_key: bool | None = None
+    """It reads the idempotency key of its ``Call``, or hands the ``Call`` on; None: its source isn't here."""
+    returns: bool = False
+    """It is declared to return something."""
+    undo_takes_result: bool = False
+    touches: tuple[str, ...] = ()
+    """The resources it was declared with."""
     source: str = ""
     """File and line of the action."""
     undo_source: str = ""
@@ -40,23 +48,36 @@ NOTHING_KNOWN = Facts()
 
 
 def read_facts(
-    action: Callable[..., Any], undo: Callable[..., Any] | None = None, result: str | None = None
+    action: Callable[..., Any],
+    undo: Callable[..., Any] | None = None,
+    result: str | None = None,
+    *,
+    call: str | None = None,
+    returns: bool = False,
+    touches: tuple[str, ...] = (),
 ) -> Facts:
-    """Read an action and its undo; ``result`` is the undo's parameter that gets the action's result."""
+    """Read an action and its undo.
+
+    ``result`` is the undo's parameter that gets the action's result, ``call`` the action's that gets its ``Call``.
+    """
+    tree = _tree(action)
     undo_tree = None if undo is None else _tree(undo)
     return Facts(
-        may_refuse=None if _tree(action) is None else _may_refuse(action, set(), _DEPTH),
+        may_refuse=None if tree is None else _may_refuse(action, set(), _DEPTH),
+        uses_key=None if tree is None else call is not None and _uses_key(tree, call),
+        returns=returns,
+        undo_takes_result=result is not None,
+        touches=touches,
         undo_is_empty=undo_tree is not None and _is_empty(undo_tree),
         undo_needs_result=undo_tree is not None and bool(result) and _needs(undo_tree, result),
-        source=place_of(action),
-        undo_source="" if undo is None else place_of(undo),
+        source=_place(action),
+        undo_source="" if undo is None else _place(undo),
     )
 
 
-def place_of(function: Callable[..., Any]) -> str:
-    """File and line where a function is written; empty for what isn't written in Python."""
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    return "" if code is None else f"{code.co_filename}:{code.co_firstlineno}"
+def _place(function: Callable[..., Any]) -> str:
+    plain = inspect.unwrap(function)
+    return source_of(plain) if isinstance(plain, FunctionType) else ""
 
 
 @lru_cache(maxsize=4096)
@@ -129,6 +150,17 @@ def _is_empty(tree: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
         )
         for statement in tree.body
     )
+
+
+def _uses_key(tree: ast.FunctionDef | ast.AsyncFunctionDef, call: str) -> bool:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr == "idempotency_key":
+            return True
+        if isinstance(node, ast.Call):
+            given = [*node.args, *(keyword.value for keyword in node.keywords)]
+            if any(_is(value, call) for value in given):
+                return True
+    return False
 
 
 def _needs(tree: ast.FunctionDef | ast.AsyncFunctionDef, result: str | None) -> bool:

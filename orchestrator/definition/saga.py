@@ -130,6 +130,8 @@ class Saga(Generic[P, R]):
         self._signals: dict[str, Any] = {}
         self.invariants: list[Invariant] = []
         """What ``saga verify`` checks of every ending; no part of the plan."""
+        self.accepted: dict[tuple[str, str], str] = {}
+        """Findings of ``saga lint`` that are as they should be, by finding and step; with the reason."""
         self.__doc__ = function.__doc__
         self.__module__ = function.__module__
 
@@ -197,6 +199,12 @@ class Saga(Generic[P, R]):
         """
         self.invariants.append(check)
         return check
+
+    def accept(self, finding: str, step: str, *, reason: str) -> None:
+        """Have ``saga lint`` keep quiet about this finding at this step; the reason is shown with ``--all``."""
+        if not reason.strip():
+            raise DefinitionError(f"{self.name}.accept({finding!r}, {step!r}): give the reason")
+        self.accepted[finding, step] = reason
 
     # -- inside another saga
 

@@ -147,6 +147,7 @@ class Declare:
     read_only: bool = False
     name: str | None = None
     has_undo: bool = False
+    touches: tuple[str, ...] = ()
 
     @overload
     def __call__(
@@ -191,6 +192,7 @@ class Declare:
         read_only: bool = False,
         name: str | None = None,
         undo: bool = False,
+        touches: tuple[str, ...] = (),
     ) -> Declare: ...
     def __call__(
         self,
@@ -203,12 +205,14 @@ class Declare:
         read_only: bool = False,
         name: str | None = None,
         undo: bool = False,
+        touches: tuple[str, ...] = (),
     ) -> Any:
         """Declare a participant, or, without a function, say how the next one is declared.
 
         ``timeout`` is for one attempt (seconds or a timedelta); ``retry``, ``timeout`` and ``queue`` are the service's
         unless given; ``read_only`` promises that it changes nothing; ``name`` replaces the function's name; ``undo``,
-        for remote participants only, says that there is one. Raises ``DefinitionError``.
+        for remote participants only, says that there is one; ``touches`` names what it changes, so that ``saga lint``
+        can tell when steps at the same time change the same. Raises ``DefinitionError``.
         """
         if function is not None:
             return self._declared(function, sys._getframe(1).f_locals)  # noqa: SLF001 - as in undo
@@ -221,6 +225,7 @@ class Declare:
             read_only,
             name,
             undo,
+            touches,
         )
 
     def _declared(
@@ -253,6 +258,7 @@ class Declare:
             undo=undo,
             read_only=self.read_only,
             barrier=home.has_barrier(handler) and not self.read_only,
+            touches=self.touches,
         )
         participant: Participant[..., Any] = Participant(spec, handler, home)
         home.register(participant)

@@ -7,7 +7,6 @@ from types import ModuleType
 from typing import Any
 
 from orchestrator.definition.facts import Facts, read_facts
-from orchestrator.definition.plan import Call, Plan
 from orchestrator.definition.saga import Saga
 from orchestrator.participant.declare import Participant
 from orchestrator.participant.service import RemoteService, Service
@@ -22,26 +21,29 @@ def facts_of(services: Iterable[Service]) -> dict[str, Facts]:
     }
 
 
-def facts_near(function: Callable[..., Any], plan: Plan) -> dict[str, Facts]:
-    """The same for the participants of a plan that the saga's function, or what it refers to, can see."""
-    wanted = {
-        f"{step.service}.{step.participant}" for step, _ in plan.steps() if isinstance(step, Call)
-    }
-    return {
-        participant.spec.qualified: _facts(participant)
-        for participant in _seen(function, set())
-        if participant.spec.qualified in wanted
-    }
+def facts_near(function: Callable[..., Any]) -> dict[str, Facts]:
+    """The same for the participants that a saga's function, or the modules it refers to, can see."""
+    return {one.spec.qualified: _facts(one) for one in _seen(function, set())}
+
+
+def remote_near(function: Callable[..., Any]) -> set[str]:
+    """``service.action`` of contracts of other repositories that a saga's function can see."""
+    return {one.spec.qualified for one in _seen(function, set()) if one.is_remote}
 
 
 def _facts(participant: Participant[..., Any]) -> Facts:
+    spec = participant.spec
+    returns = spec.returns not in {None, type(None)}
     if participant.is_remote:
-        return Facts()
+        return Facts(returns=returns, undo_takes_result=True, touches=spec.touches)
     undo = participant.undo_handler
     return read_facts(
         participant.handler.function,
         None if undo is None else undo.handler.function,
         None if undo is None else undo.result,
+        call=participant.handler.injected.get("call"),
+        returns=returns,
+        touches=spec.touches,
     )
 
 

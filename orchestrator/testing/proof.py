@@ -149,18 +149,24 @@ def replay(
 
 def told(shown: Counterexample) -> str:
     """A counterexample as text."""
-    lines = [f"violated: {shown.invariant}", f"  {shown.what}", ""]
-    for line in shown.timeline:
-        mark = "!" if line.fault else " "
-        lines.append(f"{line.at_s:>9.1f} s {mark} {line.text}")
+    return "\n".join(
+        [f"violated: {shown.invariant}", f"  {shown.what}", "", *shown_lines(shown.timeline)]
+    )
+
+
+def shown_lines(timeline: tuple[Line, ...]) -> list[str]:
+    """A timeline as lines of text; ``!`` marks a fault."""
+    lines = []
+    for line in timeline:
+        lines.append(f"{line.at_s:>9.1f} s {'!' if line.fault else ' '} {line.text}")
         lines += [f"{'':>13} -> {event}" for event in line.events]
-    return "\n".join(lines)
+    return lines
 
 
 def _space(
     saga: Saga[..., Any], plan: Plan, facts: Mapping[str, Facts] | None, *, careless: bool
 ) -> Space:
-    known = facts_near(saga.function, saga.plan) if facts is None else facts
+    known = facts_near(saga.function) if facts is None else facts
     return Space(Program(plan, saga.plan_hash), known, tuple(saga.invariants), careless=careless)
 
 

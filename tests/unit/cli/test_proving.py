@@ -1,0 +1,98 @@
+"""``saga verify`` and ``saga lint`` as programs and people call them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from orchestrator.wiring import definitions
+from tests.unit.cli.stage import Stage
+
+APP = "tests.unit.testing.broken"
+
+
+@pytest.fixture
+def stage() -> Stage:
+    made = Stage()
+    made.defined = definitions([APP])
+    return made
+
+
+def _json(stage: Stage, *args: str) -> tuple[int, dict[str, Any]]:
+    done = stage.runner.invoke(_app(), ["--app", APP, "--json", *args], obj=stage)
+    return done.exit_code, json.loads(done.stdout)
+
+
+def _text(stage: Stage, *args: str) -> tuple[int, str]:
+    done = stage.runner.invoke(_app(), ["--app", APP, *args], obj=stage)
+    return done.exit_code, done.output
+
+
+def _app() -> Any:
+    from orchestrator.cli.app import app
+
+    return app
+
+
+def test_a_sound_saga_holds(stage: Stage) -> None:
+    code, said = _json(stage, "verify", "sound", "--faults", "1")
+    assert code == 0
+    assert said["ok"]
+    [report] = said["sagas"]
+    assert report["counterexample"] is None
+    assert report["cut"] == []
+    assert report["worlds"] > 50
+    assert "sound: holds" in _text(stage, "verify", "sound", "--faults", "1")[1]
+
+
+def test_a_violation_is_told_and_its_trace_replays(stage: Stage) -> None:
+    code, said = _json(stage, "verify", "not_null_safe")
+    assert code == 1
+    trace = said["sagas"][0]["counterexample"]["trace"]
+    code, text = _text(stage, "verify", "not_null_safe", "--trace", trace)
+    assert code == 1
+    assert "violated: trouble that passes never leaves a run stuck" in text
+    code, text = _text(stage, "verify", "not_null_safe")
+    assert code == 1
+    assert "def test_not_null_safe_" in text
+
+
+def test_a_trace_that_shows_nothing_ends_well(stage: Stage) -> None:
+    trace = "do hold; cancel; do pay_out; undo pay_out; undo hold"
+    code, text = _text(stage, "verify", "sound", "--trace", trace)
+    assert code == 0, text
+    assert "every invariant holds" in text
+    assert _text(stage, "verify", "sound", "--trace", "do send")[0] == 2
+
+
+def test_a_bound_that_cut_it_short_is_no_success(stage: Stage) -> None:
+    code, text = _text(stage, "verify", "sound", "--worlds", "10")
+    assert code == 1
+    assert "not everything was seen: stopped at 10 worlds" in text
+
+
+def test_an_unknown_saga_is_named(stage: Stage) -> None:
+    assert _text(stage, "verify", "nothing")[0] == 3
+    assert _text(stage, "lint", "nothing")[0] == 3
+
+
+def test_open_runs_of_an_empty_journal_are_fine(stage: Stage) -> None:
+    assert _json(stage, "verify", "--open-runs") == (
+        0,
+        {"ok": True, "runs": 0, "troubles": [], "unchecked": []},
+    )
+    assert _text(stage, "verify", "sound", "--open-runs")[0] == 2
+
+
+def test_lint_names_line_risk_and_fix(stage: Stage) -> None:
+    code, said = _json(stage, "lint", "undo_missing_its_effect")
+    assert code == 1
+    [finding] = said["findings"]
+    assert finding["rule"] == "undo-empty"
+    assert finding["where"].startswith("tests/unit/testing/broken.py:")
+    text = _text(stage, "lint", "undo_missing_its_effect")[1]
+    assert finding["risk"] in text
+    assert finding["fix"] in text
+    assert "1 finding" in text
