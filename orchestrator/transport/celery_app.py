@@ -5,21 +5,14 @@
 
 from __future__ import annotations
 
-import functools
-import logging
-from collections.abc import Callable
 from typing import Any
 
-from celery import Celery, bootsteps
-from celery.apps.worker import Worker
-from celery.worker.consumer import Consumer
+from celery import Celery
 
 from orchestrator.transport.brokers.address import BrokerAddress, parse_broker
-
-logger = logging.getLogger(__name__)
+from orchestrator.transport.celery_worker import LeanWorker, PoolWatch, WorkConsumer
 
 EXECUTE_TASK = "orchestrator.execute"
-POOL_WATCH_EVERY_S = 0.5
 
 
 def make_celery(broker_url: str, *, name: str = "orchestrator", **settings: Any) -> Celery:
@@ -31,74 +24,14 @@ def make_celery(broker_url: str, *, name: str = "orchestrator", **settings: Any)
     address = parse_broker(broker_url)
     app = _SagaCelery(name, broker=address.url, set_as_current=False)
     app.conf.update({**_common(), **_for_broker(address), **settings})
-    app.steps["worker"].add(_PoolWatch)
+    app.steps["worker"].add(PoolWatch)
     return app
-
-
-class _LeanWorker(Worker):
-    """A worker that tells no other worker about itself: nothing of ours listens, and mingling delays its start 1 s.
-
-    Remote control (``celery inspect``) stays, and so do events where they are asked for (``-E``).
-    """
-
-    def __init__(self, app: Any = None, hostname: str | None = None, **options: Any) -> None:
-        quiet = {"without_gossip": True, "without_mingle": True, "without_heartbeat": True}
-        super().__init__(app, hostname, **{**options, **quiet})
-
-
-class WorkConsumer(Consumer):
-    """Reads the queues; outlives what a broker's death or a foreign message does to Celery's own reader."""
-
-    loop: Any
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.loop = functools.partial(_reconnecting, self.loop)
-
-    def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """The broker is gone. What this worker holds goes on; nothing is pushed back.
-
-        On Redis, Celery would try to: it would run again what is running, and fail where Redis is down.
-        """
-        transport = self.connection.transport if self.connection else None
-        for channel in getattr(transport, "channels", None) or ():
-            channel.do_restore = False
-        super().on_connection_error_after_connected(exc)
-
-
-def _reconnecting(loop: Callable[..., None], *arguments: Any) -> None:
-    """Run Celery's event loop; what it can't read of a message ends the connection, not the worker.
-
-    On Redis anything can be pushed onto a queue. It is off the queue when reading it fails, so it does no harm again.
-    """
-    try:
-        loop(*arguments)
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-        logger.exception("dropped what is no Celery message; reconnecting")
-        raise ConnectionAbortedError(f"unreadable message: {error}") from error
 
 
 class _SagaCelery(Celery):
     @property
     def Worker(self) -> Any:  # noqa: N802 - Celery's name
-        return self.subclass_with_self(_LeanWorker)
-
-
-class _PoolWatch(bootsteps.StartStopStep):
-    """Looks for dead worker processes twice a second.
-
-    Celery is told by the closing of a pipe, but a process that was killed closes it a moment before it can be reaped.
-    When that moment is missed, the next look is Celery's own, every 5 s.
-    """
-
-    requires = ("celery.worker.components:Pool",)
-    _timer: Any = None
-
-    def register_with_event_loop(self, worker: Any, hub: Any) -> None:
-        """Set the timer; Celery calls this again after every reconnection."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = hub.call_repeatedly(POOL_WATCH_EVERY_S, worker.pool.maintain_pool)
+        return self.subclass_with_self(LeanWorker)
 
 
 def _common() -> dict[str, Any]:
@@ -119,7 +52,7 @@ def _common() -> dict[str, Any]:
         "task_acks_on_timeout": True,
         # One message in work and one waiting per process: what waits behind a slow one can't go to an idle worker.
         "worker_prefetch_multiplier": 2,
-        "worker_consumer": f"{__name__}:{WorkConsumer.__name__}",
+        "worker_consumer": f"{WorkConsumer.__module__}:{WorkConsumer.__name__}",
         "worker_disable_rate_limits": True,
         "worker_send_task_events": False,
         "task_send_sent_event": False,

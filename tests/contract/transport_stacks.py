@@ -104,7 +104,7 @@ class CeleryStack:
         if self._worker is not None and self._worker.poll() is None:
             self._worker.terminate()
             try:
-                self._worker.wait(10)
+                self._worker.wait(40)
             except subprocess.TimeoutExpired:
                 self._worker.kill()
                 self._worker.wait()
