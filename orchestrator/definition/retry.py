@@ -18,9 +18,9 @@ class Retry:
 
     ``attempts`` counts the first one too; None is no limit, and then a ``budget`` is needed. ``budget`` is how long
     after the first attempt a new one may still begin. The delay before attempt ``n`` starts at ``initial``, grows by
-    ``backoff`` (``exponential``: times ``factor`` each time; ``linear``: plus ``initial``; ``fixed``: stays) up to
-    ``cap``, and is then varied by the share ``jitter`` (0 to 1). Durations are seconds or timedeltas. Errors of the
-    types in ``final``, or derived from them, are never retried.
+    ``backoff`` (``exponential``: times ``factor`` each time; ``linear``: plus ``initial`` times ``factor``;
+    ``fixed``: stays) up to ``cap``, and is then varied by the share ``jitter`` (0 to 1). Durations are seconds or
+    timedeltas. Errors of the types in ``final``, or derived from them, are never retried.
     """
 
     attempts: int | None = 5
