@@ -8,7 +8,7 @@ JOBS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo dev test check lint types bench storm lock wheel clean
+.PHONY: help venv demo dev test check lint types bench storm simulate lock wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -49,6 +49,9 @@ bench: $(STAMP) ## measure against a Celery chain and DBOS (JSON=1 for one JSON 
 
 storm: $(STAMP) ## 200 kills -9 over 2,000 runs on real processes, then the oracle
 	$(BIN)/python -m tests.e2e.storm $(ARGS)
+
+simulate: $(STAMP) ## schedules of faults under virtual time until one fails (HOURS=8, ARGS=--seed N)
+	$(BIN)/saga simulate $(if $(HOURS),--hours $(HOURS)) $(ARGS)
 
 wheel: $(STAMP) ## build the wheel into dist/
 	rm -rf dist

@@ -20,6 +20,7 @@ from orchestrator.cli import (
     repairing,
     serving,
     showing,
+    simulating,
     verifying,
 )
 from orchestrator.cli.doctor import doctor
@@ -61,6 +62,7 @@ app.command("plans", rich_help_panel=_PLANS)(plans.plans)
 app.command("draw", rich_help_panel=_PLANS)(plans.draw)
 app.command("verify", rich_help_panel=_PLANS)(verifying.verify)
 app.command("lint", rich_help_panel=_PLANS)(linting.lint)
+app.command("simulate", rich_help_panel=_PLANS)(simulating.simulate)
 app.command("doctor", rich_help_panel=_KEEP)(doctor)
 app.add_typer(database.db, name="db", rich_help_panel=_KEEP)
 app.add_typer(database.journal, name="journal", rich_help_panel=_KEEP)
