@@ -72,7 +72,7 @@ def possible(
     """
     ahead = onward(world)
     yield from ahead if every_order else islice(ahead, 1)
-    for copy in world.copies:
+    for copy in sorted(world.copies):  # a set's order isn't the same in every process
         yield Move(f"{'old' if copy.old else 'arrive'}-{copy.kind}", copy.step)
     if not trouble:
         return
