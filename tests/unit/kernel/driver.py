@@ -21,30 +21,9 @@ from orchestrator.kernel.pending import pending
 from orchestrator.kernel.program import Program
 from orchestrator.kernel.state import ENDED, EXECUTING, KIND, Phase, RunState, Status
 from tests.unit.kernel import moves, oracle
+from tests.unit.kernel.flights import Flight, Identity
 from tests.unit.kernel.plans import SIGNALS
 from tests.unit.kernel.world import World, describe
-
-Identity = tuple[str, ev.CommandKind, int]
-
-
-class Flight:
-    """A command on its way: carried out once, several times, or never."""
-
-    def __init__(self, command: Execute, call: Call, deadline: float) -> None:
-        self.command = command
-        self.call = call
-        self.deadline = deadline
-        self.executed = False
-        self.dropped = False
-
-    @property
-    def identity(self) -> Identity:
-        return (self.command.step, self.command.kind, self.command.attempt)
-
-    @property
-    def may_come(self) -> bool:
-        """It could still do something for the first time."""
-        return not self.executed and not self.dropped
 
 
 class Outcome(NamedTuple):
