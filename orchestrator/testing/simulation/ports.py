@@ -1,0 +1,111 @@
+"""The coordinator's journal, wrapped so that a call can fail, hang, kill the caller, or leave it in the dark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from orchestrator.definition.plan import Plan
+from orchestrator.errors import JournalUnavailableError, OutcomeUnknownError
+from orchestrator.journal.memory import MemoryJournal
+from orchestrator.journal.port import InboxItem, LeaseState, Recorded, ShardWrite, Tenure
+from orchestrator.testing.simulation.dice import Dice
+
+T = TypeVar("T")
+
+
+class Killed(BaseException):
+    """The process that runs this is gone. Not an ``Exception``: nothing in it gets to handle it."""
+
+
+class Interruptions:
+    """What can happen to one coordinator at a point of its own code."""
+
+    def __init__(self, dice: Dice, pause: Callable[[], None]) -> None:
+        self.dice = dice
+        self._pause = pause
+
+    def at(self, point: str) -> None:
+        """Kill or pause the coordinator here, or not."""
+        if self.dice.happens(f"coordinator killed {point}"):
+            raise Killed
+        if self.dice.happens(f"coordinator paused {point}"):
+            self._pause()
+
+
+class FlakyJournal:
+    """A ``WriterJournal`` as one coordinator sees it."""
+
+    def __init__(self, journal: MemoryJournal, interruptions: Interruptions) -> None:
+        self._journal = journal
+        self._interruptions = interruptions
+        self._dice = interruptions.dice
+
+    def shards(self) -> int:
+        """See the port."""
+        return self._journal.shards()
+
+    def take_leases(self, owner: str, now: float, ttl_s: float, wanted: int) -> list[int]:
+        """See the port."""
+        self._reach()
+        return self._committed(lambda: self._journal.take_leases(owner, now, ttl_s, wanted))
+
+    def drop_leases(self, owner: str, shards: Sequence[int]) -> None:
+        """See the port."""
+        self._reach()
+        self._journal.drop_leases(owner, shards)
+
+    def leases(self) -> list[LeaseState]:
+        """See the port."""
+        self._reach()
+        return self._journal.leases()
+
+    def coordinators(self, now: float) -> list[str]:
+        """See the port."""
+        self._reach()
+        return self._journal.coordinators(now)
+
+    def begin_tenure(self, shard: int, owner: str, at: float) -> Tenure:
+        """See the port."""
+        self._reach()
+        return self._committed(lambda: self._journal.begin_tenure(shard, owner, at))
+
+    def append(self, writes: Sequence[ShardWrite]) -> list[Tenure]:
+        """See the port."""
+        self._interruptions.at("before append")
+        self._reach()
+        tenures = self._committed(lambda: self._journal.append(writes))
+        self._interruptions.at("after append")
+        return tenures
+
+    def inbox(self, shards: Sequence[int], after: dict[int, int], limit: int) -> list[InboxItem]:
+        """See the port."""
+        self._reach()
+        return self._journal.inbox(shards, after, limit)
+
+    def open_runs(self, shard: int) -> list[str]:
+        """See the port."""
+        self._reach()
+        return self._journal.open_runs(shard)
+
+    def histories(self, shard: int, run_ids: Sequence[str]) -> dict[str, list[Recorded]]:
+        """See the port."""
+        self._reach()
+        return self._journal.histories(shard, run_ids)
+
+    def plan(self, plan_hash: str) -> Plan:
+        """See the port."""
+        self._reach()
+        return self._journal.plan(plan_hash)
+
+    def _reach(self) -> None:
+        if self._dice.happens("journal unavailable"):
+            raise JournalUnavailableError("the journal's server is away")
+
+    def _committed(self, write: Callable[[], T]) -> T:
+        if self._dice.happens("commit unknown, not written"):
+            raise OutcomeUnknownError("the connection was lost in COMMIT")
+        result = write()
+        if self._dice.happens("commit unknown, written"):
+            raise OutcomeUnknownError("the connection was lost in COMMIT")
+        return result

@@ -1,0 +1,137 @@
+"""The simulator: schedules by the thousand, each one reproducible from its seed."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import count
+
+import msgspec
+
+from orchestrator.definition.plan import Call, Plan
+from orchestrator.errors import IllegalEventError
+from orchestrator.testing.simulation.dice import Dice
+from orchestrator.testing.simulation.oracle import violations
+from orchestrator.testing.simulation.plans import (
+    FORGETFUL,
+    Workload,
+    every_call,
+    random_workload,
+)
+from orchestrator.testing.simulation.shapes import workload_of
+from orchestrator.testing.simulation.shop import Shop
+from orchestrator.testing.simulation.world import START_S, RestlessError, World
+
+
+class Schedule(msgspec.Struct, frozen=True):
+    """What came of one seed."""
+
+    seed: int
+    violations: tuple[str, ...]
+    trace: tuple[str, ...]
+    digest: str
+    """The same for the same seed, on every machine and in every process."""
+    faults: dict[str, int]
+    steps: int
+    """How many things happened."""
+    runs: dict[str, int]
+    """Runs by how they ended."""
+    virtual_s: float
+
+
+class Campaign(msgspec.Struct):
+    """What came of many seeds."""
+
+    schedules: int = 0
+    steps: int = 0
+    virtual_s: float = 0.0
+    elapsed_s: float = 0.0
+    faults: dict[str, int] = {}
+    runs: dict[str, int] = {}
+    failed: list[Schedule] = []
+
+
+class Simulator:
+    """Plays schedules of random plans, or of one given plan."""
+
+    def __init__(self, plan: Plan | None = None) -> None:
+        self._workload = None if plan is None else workload_of(plan)
+        calls = every_call() if plan is None else _calls(plan)
+        self._shop = Shop(calls)
+
+    def play(self, seed: int) -> Schedule:
+        """One schedule."""
+        dice = Dice(seed)
+        workload = self._workload or random_workload(dice.random)
+        _keep_promises(dice, workload)
+        world = World(seed, dice, self._shop, workload)
+        try:
+            world.play()
+            found = tuple(violations(world))
+        except RestlessError as error:
+            found = (f"(c) {error}",)
+        except IllegalEventError as error:
+            found = (f"(d) a run can't be replayed: {error}",)
+        ended = Counter[str](world.journal.find(run_id).status for run_id in world.launched)
+        return Schedule(
+            seed=seed,
+            violations=found,
+            trace=tuple(world.trace),
+            digest=world.digest,
+            faults=dict(dice.counts),
+            steps=world.steps,
+            runs=dict(ended),
+            virtual_s=world.now - START_S,
+        )
+
+    def run(
+        self,
+        first_seed: int = 0,
+        schedules: int | None = None,
+        seconds: float | None = None,
+        *,
+        failures: int = 1,
+        progress: Callable[[Campaign], None] | None = None,
+    ) -> Campaign:
+        """Seeds from ``first_seed`` on: so many schedules, so many seconds, or until ``failures`` have failed."""
+        campaign = Campaign()
+        faults: Counter[str] = Counter()
+        runs: Counter[str] = Counter()
+        started = time.monotonic()
+        for seed in _seeds(first_seed, schedules):
+            schedule = self.play(seed)
+            campaign.schedules += 1
+            campaign.steps += schedule.steps
+            campaign.virtual_s += schedule.virtual_s
+            faults.update(schedule.faults)
+            runs.update(schedule.runs)
+            if schedule.violations:
+                campaign.failed.append(schedule)
+            campaign.elapsed_s = time.monotonic() - started
+            campaign.faults, campaign.runs = dict(faults), dict(runs)
+            if progress is not None:
+                progress(campaign)
+            if len(campaign.failed) >= failures:
+                break
+            if seconds is not None and campaign.elapsed_s >= seconds:
+                break
+        return campaign
+
+
+def _seeds(first: int, schedules: int | None) -> Iterator[int]:
+    return iter(count(first) if schedules is None else range(first, first + schedules))
+
+
+def _calls(plan: Plan) -> list[Call]:
+    called = [step for step, _ in plan.steps() if isinstance(step, Call)]
+    return called + [call for calls in plan.callbacks.values() for call in calls]
+
+
+def _keep_promises(dice: Dice, workload: Workload) -> None:
+    """A world that forgets cancelled keys is promised that an action's undo comes after its deadline: a clock that
+    jumps breaks that, so the two don't meet in one schedule.
+    """
+    services = {call.service for call in _calls(workload.plan)}
+    if FORGETFUL in services:
+        dice.forbid("clock jumped")

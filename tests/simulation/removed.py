@@ -1,0 +1,146 @@
+"""The program without one of its guards, each for the time of a ``with``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection
+
+from orchestrator.coordinator.loop import Coordinator
+from orchestrator.coordinator.turn import Arrival, Decisions
+from orchestrator.journal import memory
+from orchestrator.journal.port import ShardWrite, Tenure
+from orchestrator.journal.records import rows_of
+from orchestrator.kernel import decide
+from orchestrator.kernel.messages import Expired, Reply
+from orchestrator.kernel.state import EXECUTING, KIND, RunState, StepState
+from orchestrator.participant import barrier
+from orchestrator.participant.perform import WithoutDatabase
+from orchestrator.participant.tables import TOMBSTONE
+
+Remove = Callable[[pytest.MonkeyPatch], None]
+
+
+@contextmanager
+def without(guard: Remove) -> Iterator[None]:
+    """The program without this guard."""
+    with pytest.MonkeyPatch.context() as patch:
+        guard(patch)
+        yield
+
+
+def barrier_row(patch: pytest.MonkeyPatch) -> None:
+    """No row is inserted: every copy of a command is the first."""
+    patch.setattr(barrier, "_claim", lambda connection, *_: _first(connection))
+
+
+def tombstone(patch: pytest.MonkeyPatch) -> None:
+    """An undo that finds nothing leaves nothing."""
+    claim = barrier._claim
+
+    def claimed(connection: Connection, effect: Any, status: str, *rest: Any) -> bool:
+        return (
+            _first(connection) if status == TOMBSTONE else claim(connection, effect, status, *rest)
+        )
+
+    patch.setattr(barrier, "_claim", claimed)
+
+
+def epoch_check(patch: pytest.MonkeyPatch) -> None:
+    """Participants listen to every tenure, over or not."""
+    perform = WithoutDatabase.perform
+
+    def forgetful(self: WithoutDatabase, action: Any, work: Any) -> Any:
+        self._epochs.clear()
+        return perform(self, action, work)
+
+    patch.setattr(WithoutDatabase, "perform", forgetful)
+    barrier_epoch_check(patch)
+
+
+def barrier_epoch_check(patch: pytest.MonkeyPatch) -> None:
+    """Participants with a database, alone, listen to every tenure: none is noted, so none is too old."""
+    patch.setattr(barrier.Barrier, "_too_old", lambda self, effect: None)
+
+
+def primary_key_fence(patch: pytest.MonkeyPatch) -> None:
+    """Whoever writes has written."""
+
+    def append(self: memory.MemoryJournal, writes: Sequence[ShardWrite]) -> list[Tenure]:
+        tables, tenures = self._tables, []
+        for write in writes:
+            rows, after = rows_of(write)
+            shard = tables.shards[after.shard]
+            for row in rows:
+                shard.add(row)
+            shard.cursor_offset, shard.cursor_at = after.cursor_offset, after.cursor_at
+            tables.runs.update({run.run_id: run for run in write.runs})
+            for consumed in write.consumed:
+                tables.inbox.pop(consumed, None)
+            tenures.append(after)
+        return tenures
+
+    patch.setattr(memory.MemoryJournal, "append", append)
+
+
+def watchdog(patch: pytest.MonkeyPatch) -> None:
+    """Deadlines pass without a word."""
+    take = Decisions.take
+
+    def deaf(self: Decisions, arrival: Arrival) -> None:
+        if not isinstance(arrival.message, Expired):
+            take(self, arrival)
+
+    patch.setattr(Decisions, "take", deaf)
+
+
+def commit_before_publish(patch: pytest.MonkeyPatch) -> None:
+    """What was decided is sent before it is in the journal."""
+    append = Coordinator._append
+
+    def hasty(self: Coordinator, decisions: Decisions) -> int | None:
+        for draft in decisions.drafts.values():
+            self._install(draft.owned, draft.changed)
+        self._dispatcher.publish()
+        return append(self, decisions)
+
+    patch.setattr(Coordinator, "_append", hasty)
+
+
+def duplicate_filter(patch: pytest.MonkeyPatch) -> None:
+    """``decide`` takes every reply to a step that was ever begun."""
+
+    def outstanding(run: RunState, message: Reply | Expired) -> StepState | None:
+        return run.steps.get(message.step)
+
+    patch.setattr(decide, "_outstanding", outstanding)
+
+
+def match_on_kind(patch: pytest.MonkeyPatch) -> None:
+    """A reply to the action counts for its undo."""
+
+    def outstanding(run: RunState, message: Reply | Expired) -> StepState | None:
+        step = run.steps.get(message.step)
+        executing = step is not None and step.status in EXECUTING
+        return step if executing and step and step.attempt == message.attempt else None
+
+    patch.setattr(decide, "_outstanding", outstanding)
+
+
+def match_on_attempt(patch: pytest.MonkeyPatch) -> None:
+    """A reply to an earlier attempt counts for this one."""
+
+    def outstanding(run: RunState, message: Reply | Expired) -> StepState | None:
+        step = run.steps.get(message.step)
+        executing = step is not None and step.status in EXECUTING
+        return step if executing and step and KIND[step.status] == message.kind else None
+
+    patch.setattr(decide, "_outstanding", outstanding)
+
+
+def _first(connection: Connection) -> bool:
+    connection.exec_driver_sql("SELECT 1")  # begins the transaction, as the insert would
+    return True

@@ -1,0 +1,76 @@
+"""Take one guard away, and the simulator must notice within a stated number of schedules."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.definition.plan import Call, Const, Plan, RetryPolicy, Sequence, Undo
+from orchestrator.testing.simulation.plans import FORGETFUL, STEP_TIMEOUT_S
+from orchestrator.testing.simulator import Simulator
+from tests.simulation import removed
+
+pytestmark = pytest.mark.timeout(400)
+
+
+@pytest.mark.parametrize(
+    ("guard", "schedules"),
+    [
+        (removed.barrier_row, 100),
+        (removed.tombstone, 600),
+        (removed.primary_key_fence, 400),
+        (removed.watchdog, 200),
+        (removed.duplicate_filter, 100),
+        (removed.match_on_kind, 600),
+        (removed.match_on_attempt, 300),
+    ],
+)
+def test_a_removed_guard_is_noticed(guard: removed.Remove, schedules: int) -> None:
+    with removed.without(guard):
+        campaign = Simulator().run(0, schedules)
+    assert campaign.failed, f"nothing noticed in {campaign.schedules} schedules"
+
+
+def test_a_removed_epoch_check_is_noticed_where_no_database_stands_behind_it() -> None:
+    """Commands of a coordinator that slept through its lease, to a service whose outside world forgets keys."""
+    assert Simulator(_parcels()).run(0, 300).failed == []
+    with removed.without(removed.epoch_check):
+        campaign = Simulator(_parcels()).run(0, 3_000)
+    assert campaign.failed, f"nothing noticed in {campaign.schedules} schedules"
+    assert "happened 2 times" in campaign.failed[0].violations[0]
+
+
+def test_publishing_before_the_commit_is_noticed() -> None:
+    """A kill between the two loses the decision, and what happens meanwhile leads to another one."""
+    hasty = Plan(
+        "hasty",
+        1,
+        {},
+        Sequence(tuple(_call(name, "shop", "act") for name in "abc")),
+        timeout_s=20.0,
+    )
+    assert Simulator(hasty).run(0, 100).failed == []
+    with removed.without(removed.commit_before_publish):
+        campaign = Simulator(hasty).run(0, 2_000)
+    assert campaign.failed, f"nothing noticed in {campaign.schedules} schedules"
+    assert campaign.failed[0].violations[0].startswith("(b)")
+
+
+def _parcels() -> Plan:
+    """Two parcels by a forgetful courier, then a step that can be refused."""
+    sends = [_call(name, FORGETFUL, "send", attempts=2) for name in ("one", "two")]
+    return Plan("parcels", 1, {}, Sequence((*sends, _call("book", "shop", "act", attempts=2))))
+
+
+def _call(name: str, service: str, participant: str, attempts: int = 1) -> Call:
+    undo_retry = RetryPolicy(attempts=None, budget_s=60.0, initial_s=1.0)
+    return Call(
+        name=name,
+        service=service,
+        participant=participant,
+        queue=f"saga.{service}",
+        args={"a": Const(1)},
+        timeout_s=STEP_TIMEOUT_S,
+        retry=RetryPolicy(attempts=attempts, initial_s=1.0),
+        undo=Undo(f"{participant}.undo", STEP_TIMEOUT_S, undo_retry),
+        barrier=participant == "act",
+    )
