@@ -156,3 +156,16 @@ class Endpoint:
 
     def close(self) -> None:
         """See the port; nothing to let go of."""
+
+
+class Postbox:
+    """A worker process's end: a ``WorkerTransport``."""
+
+    def __init__(self, process: int, answered: Callable[[int, Answer], None]) -> None:
+        self._process = process
+        self._answered = answered
+
+    def answer(self, answers: Sequence[Answer]) -> None:
+        """See the port."""
+        for answer in answers:
+            self._answered(self._process, answer)

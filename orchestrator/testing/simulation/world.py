@@ -25,7 +25,7 @@ from orchestrator.kernel.program import Program
 from orchestrator.kernel.state import RunState, Status
 from orchestrator.testing.simulation.dice import Dice
 from orchestrator.testing.simulation.member import LEASE_S, Member
-from orchestrator.testing.simulation.network import Network
+from orchestrator.testing.simulation.network import Network, Postbox
 from orchestrator.testing.simulation.plans import FORGETFUL, SIGNALS, Workload
 from orchestrator.testing.simulation.ports import Killed
 from orchestrator.testing.simulation.shop import Shop
@@ -249,7 +249,7 @@ class World:
         for position, command in enumerate(work):
             self._pending_note = f"{command.step} {command.kind}#{command.attempt} e{command.epoch}"
             try:
-                executor.execute([command], _Postbox(self, process))
+                executor.execute([command], Postbox(process, self._answered))
             except Killed:
                 self.note(f"w{process}", f"{self._pending_note} killed")
                 self.shop.restart(process)
@@ -257,7 +257,7 @@ class World:
                     self.network.redeliver(queue, work[position:])
                 return
 
-    def answered(self, process: int, answer: Answer) -> None:
+    def _answered(self, process: int, answer: Answer) -> None:
         """Take an answer from a worker; it may not live to send it."""
         self.note(f"w{process}", f"{self._pending_note} {answer.run[:4]} {answer.outcome}")
         if self.dice.happens("worker killed after the commit"):
@@ -390,16 +390,3 @@ class World:
         return [
             record for shard in range(SHARDS) for record in self.journal.feed(shard, 0, 10**9)[-1:]
         ]
-
-
-class _Postbox:
-    """A worker's end of the broker."""
-
-    def __init__(self, world: World, process: int) -> None:
-        self._world = world
-        self._process = process
-
-    def answer(self, answers: Sequence[Answer]) -> None:
-        """See ``WorkerTransport``."""
-        for answer in answers:
-            self._world.answered(self._process, answer)
