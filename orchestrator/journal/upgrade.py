@@ -11,9 +11,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError
 
 from orchestrator.errors import SchemaError
-from orchestrator.journal.database import Database
+from orchestrator.journal.database import Database, meaning
 from orchestrator.journal.schema import DEFAULT_SHARDS, SHARD, VERSION_TABLE
 
 
@@ -53,9 +54,18 @@ def upgrade_sql(source: str | URL, *, shards: int = DEFAULT_SHARDS) -> str:
 
 
 def check_schema(engine: Engine) -> None:
-    """Raise ``SchemaError`` when the database doesn't have this release's schema."""
-    with engine.connect() as connection:
-        found = _revision(connection)
+    """Raise ``SchemaError`` when the database doesn't have this release's schema.
+
+    ``JournalUnavailableError`` when it can't be reached.
+    """
+    try:
+        with engine.connect() as connection:
+            found = _revision(connection)
+    except DBAPIError as error:
+        meant = meaning(error, engine)
+        if meant is error:
+            raise
+        raise meant from error
     wanted = ScriptDirectory.from_config(_config()).get_current_head()
     if found != wanted:
         has = "has no tables" if found is None else f"has schema {found}"
