@@ -375,3 +375,14 @@ def test_an_operation_on_an_empty_run_says_so() -> None:
     assert refused(play, msg.Retry(at=play.now, step="a")) == (
         "the run has no step 'a' begun; it has none"
     )
+
+
+def test_what_is_waited_for_is_not_retried_however_late_the_operators_clock_is() -> None:
+    play = Play(plan(Parallel((call("a", barrier=False, retry=THRICE), call("b")))))
+    play.reply("a", "failed")
+    play.now += 60
+    play.reply("b", "refused")
+    assert play.out() == ["do a 2"]
+    assert refused(play, msg.Retry(at=101.0, step="a")) == (
+        "step 'a' has nothing parked or waiting for a retry"
+    )

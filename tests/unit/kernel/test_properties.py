@@ -39,7 +39,7 @@ FEW = RetryPolicy(attempts=3, initial_s=1.0)
 
 
 @settings(
-    max_examples=300,
+    max_examples=200,
     deadline=None,
     derandomize=True,
     database=None,
