@@ -9,7 +9,7 @@ import msgspec
 from orchestrator.kernel.events import CommandKind
 
 
-class Execute(msgspec.Struct, frozen=True):
+class Execute(msgspec.Struct, gc=False, frozen=True):
     """Have a participant do one thing. ``(step, kind, attempt)`` is its identity within the run."""
 
     step: str
@@ -30,7 +30,7 @@ class Execute(msgspec.Struct, frozen=True):
     timeout_s: float
 
 
-class Timer(msgspec.Struct, frozen=True):
+class Timer(msgspec.Struct, gc=False, frozen=True):
     """Wake the run at a time: for a step, or for the saga's own timeout when ``step`` is None."""
 
     step: str | None

@@ -16,7 +16,7 @@ ended.
 """
 
 
-class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
+class Failure(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
     """An error as data. ``kinds`` are the qualified names of the error's type and its bases."""
 
     type: str
@@ -26,7 +26,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     data: Any = None
 
 
-class _Event(msgspec.Struct, frozen=True, tag=True, omit_defaults=True, kw_only=True):
+class _Event(msgspec.Struct, gc=False, frozen=True, tag=True, omit_defaults=True, kw_only=True):
     at: float
     """Seconds since the Unix epoch."""
     actor: str = ""

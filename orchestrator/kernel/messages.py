@@ -20,7 +20,7 @@ the barrier or the epoch forbade it.
 """
 
 
-class _Message(msgspec.Struct, frozen=True, tag=True, omit_defaults=True, kw_only=True):
+class _Message(msgspec.Struct, gc=False, frozen=True, tag=True, omit_defaults=True, kw_only=True):
     at: float
     actor: str = ""
 

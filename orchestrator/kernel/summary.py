@@ -20,7 +20,7 @@ from orchestrator.kernel.state import (
 RunStatus = Literal["accepted", "running", "compensating", "stuck", "completed", "compensated"]
 
 
-class RunSummary(msgspec.Struct, frozen=True, omit_defaults=True):
+class RunSummary(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
     """A row of the read model. Times are epoch seconds."""
 
     run_id: str

@@ -13,7 +13,7 @@ from orchestrator.kernel.events import CommandKind, Failure
 from orchestrator.kernel.messages import Outcome
 
 
-class Work(msgspec.Struct, frozen=True, omit_defaults=True):
+class Work(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
     """One command to one participant."""
 
     run: str
@@ -39,7 +39,7 @@ class Work(msgspec.Struct, frozen=True, omit_defaults=True):
         return f"{base}:{self.round}" if self.round else base
 
 
-class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+class Answer(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
     """What came of one command; the first six fields are those of the command it answers."""
 
     run: str

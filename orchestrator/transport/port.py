@@ -14,14 +14,14 @@ import msgspec
 from orchestrator.transport.messages import Answer, Work
 
 
-class Bundle(msgspec.Struct, frozen=True):
+class Bundle(msgspec.Struct, gc=False, frozen=True):
     """One message: commands for one queue."""
 
     queue: str
     work: tuple[Work, ...]
 
 
-class Received(msgspec.Struct, frozen=True):
+class Received(msgspec.Struct, gc=False, frozen=True):
     """One message from a worker. ``token`` acknowledges it."""
 
     answers: tuple[Answer, ...]
