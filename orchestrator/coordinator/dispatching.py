@@ -7,17 +7,24 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from orchestrator.coordinator.live import Identity, LiveRun, OwnedShard
 from orchestrator.coordinator.outbox import NOWHERE, BundleOptions, Lane, Outbox, Outgoing
 from orchestrator.coordinator.timers import Alarm, Purpose, Timers, timer_identity
 from orchestrator.coordinator.turn import Arrival
+from orchestrator.errors import (
+    EncodingError,
+    EnvelopeError,
+    InvalidInputError,
+    PayloadTooLargeError,
+)
 from orchestrator.kernel.commands import Execute
-from orchestrator.kernel.messages import Expired, TimerFired
+from orchestrator.kernel.events import Failure
+from orchestrator.kernel.messages import Expired, Reply, TimerFired
 from orchestrator.kernel.pending import pending
 from orchestrator.transport.messages import Answer
-from orchestrator.transport.port import CoordinatorTransport
+from orchestrator.transport.port import Bundle, CoordinatorTransport
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +48,7 @@ class Dispatcher:
         self._counts = counts
         self._timers = Timers()
         self._outbox = Outbox(bundle)
+        self._unsendable: list[Arrival] = []
 
     @property
     def next_at(self) -> float | None:
@@ -68,7 +76,12 @@ class Dispatcher:
         return live is not None and alarm.identity in live.sent
 
     def woken(self, now: float, most: int) -> Iterable[Arrival]:
-        """What the alarms that are due now mean: deadlines, sleeps, waits; retries go to the outbox."""
+        """What the alarms that are due now mean: deadlines, sleeps, waits; retries go to the outbox.
+
+        And what could not be made a message, which is the answer to it.
+        """
+        yield from self._unsendable
+        self._unsendable = []
         self._timers.thin_out(self._still_means)
         for alarm in self._timers.due(now, most):
             owned = self._shards.get(alarm.shard)
@@ -149,12 +162,32 @@ class Dispatcher:
         if not batch:
             return
         errors = self._transport.dispatch([bundle for bundle, _, _ in batch])
-        for (_, outgoing, lane), error in zip(batch, errors, strict=True):
-            if error is not None:
-                self._counts["publish errors"] += 1
-                _log.warning("a publish failed, its outcome is unknown: %s", error)
-            for out in outgoing:
-                self._dispatched(out, lane, now, failed=error is not None)
+        for (bundle, outgoing, lane), error in zip(batch, errors, strict=True):
+            if isinstance(error, EnvelopeError):
+                self._publish_singly(bundle.queue, outgoing, lane, now)
+            else:
+                self._published(outgoing, lane, now, error)
+
+    def _publish_singly(
+        self, queue: str, outgoing: Sequence[Outgoing], lane: Lane, now: float
+    ) -> None:
+        """One of these can't be made a message, now or later: it ends here, the others go."""
+        errors = self._transport.dispatch([Bundle(queue, (out.work(),)) for out in outgoing])
+        for out, error in zip(outgoing, errors, strict=True):
+            if isinstance(error, EnvelopeError):
+                self._counts["unsendable"] += 1
+                self._unsendable.append(_unsendable(out, error, now))
+                error = None  # noqa: PLW2901 - it counts as sent, and its answer is here
+            self._published([out], lane, now, error)
+
+    def _published(
+        self, outgoing: Sequence[Outgoing], lane: Lane, now: float, error: Exception | None
+    ) -> None:
+        if error is not None:
+            self._counts["publish errors"] += 1
+            _log.warning("a publish failed, its outcome is unknown: %s", error)
+        for out in outgoing:
+            self._dispatched(out, lane, now, failed=error is not None)
 
     def _is_wanted(self, out: Outgoing) -> bool:
         """Whether the run still needs this command; while it waited the run may have turned back."""
@@ -188,6 +221,27 @@ class Dispatcher:
         self._outbox.forget(owned.number)
         for live in owned.runs.values():
             _settle(live.sent.values())
+
+
+def _unsendable(out: Outgoing, error: EnvelopeError, now: float) -> Arrival:
+    command = out.command
+    kind = PayloadTooLargeError if error.reason == "oversized" else EncodingError
+    failure = Failure(
+        kind.__name__,
+        f"its command can't be sent: {error}",
+        tuple(f"{base.__module__}.{base.__qualname__}" for base in (kind, InvalidInputError)),
+    )
+    reply = Reply(
+        at=now,
+        step=command.step,
+        kind=command.kind,
+        attempt=command.attempt,
+        # What was never sent has no effect, which is what a refusal says: nothing is there to undo,
+        # and the undo would be as large.
+        outcome="refused" if command.kind == "do" else "failed",
+        failure=failure,
+    )
+    return Arrival(out.shard, out.run_id, reply)
 
 
 def _settle(lanes: Iterable[Lane | None]) -> None:
