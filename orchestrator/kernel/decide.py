@@ -82,11 +82,7 @@ def _meaning(run: RunState, message: msg.Message) -> list[ev.Event]:
             return _reply(run, message)
         case msg.Expired():
             step = _outstanding(run, message)
-            return (
-                []
-                if step is None
-                else [_doubt(run, step, message, "no answer before the deadline")]
-            )
+            return [] if step is None else [_doubt(run, step, message, _silence(run, step))]
         case msg.TimerFired():
             return _timer(run, message)
         case msg.Signal():
@@ -154,6 +150,13 @@ def _success(reply: msg.Reply) -> ev.Event:
             return ev.StepUndone(at=reply.at, step=reply.step, attempt=reply.attempt)
         case "callback":
             return ev.CallbackDelivered(at=reply.at, step=reply.step, attempt=reply.attempt)
+
+
+def _silence(run: RunState, step: StepState) -> str:
+    call = run.program.call(step.name)
+    return (
+        f"no answer before the deadline from {call.service}.{call.participant} (queue {call.queue})"
+    )
 
 
 def _doubt(

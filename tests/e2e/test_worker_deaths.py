@@ -55,7 +55,7 @@ def test_s7_a_whole_worker_killed_in_the_middle_of_an_action(
     worker.kill()
     assert ended(run) == "completed"
     [doubt, *_] = in_doubt(running, run)
-    assert (doubt.step, doubt.reason) == ("withdraw", "no answer before the deadline")
+    assert doubt.reason == "no answer before the deadline from bank.withdraw (queue saga.bank)"
     began_at = (running.folder / "s7 hanging").stat().st_mtime
     assert doubt.at - began_at < DEADLINE_S + SLACK_S
     assert running.diary(run).count("withdraw") >= 2
