@@ -88,6 +88,8 @@ class Coordinator:
             self.counts,
         )
         self._inbox_at = 0.0
+        self._collected_at = 0.0
+        """Up to when alarms have been taken: what falls due later isn't dispatched yet."""
         self._stopping = threading.Event()
 
     @property
@@ -185,7 +187,7 @@ class Coordinator:
     def _collect(self, wait_s: float | None) -> tuple[list[Received], list[Arrival]]:
         shards = self.shards
         received = self._transport.receive(shards, self._patience_s(wait_s))
-        now = self._clock()
+        now = self._collected_at = self._clock()
         arrivals = list(self._answers(received, now))
         if not received or now - self._inbox_at >= self._options.inbox_every_s:
             self._inbox_at = now
@@ -249,7 +251,7 @@ class Coordinator:
         drafts = [draft for draft in decisions.drafts.values() if draft.changed or draft.consumed]
         if not drafts:
             return 0
-        writes = [draft.write(now) for draft in drafts]
+        writes = [draft.write(now, self._collected_at) for draft in drafts]
         try:
             tenures = self._journal.append(writes)
         except FencedError as error:
@@ -283,7 +285,8 @@ class Coordinator:
 
     def _save_cursors(self) -> None:
         now = self._clock()
-        writes = [Draft(owned).write(now) for owned in self._ownership.shards.values()]
+        shards = self._ownership.shards.values()
+        writes = [Draft(owned).write(now, self._collected_at) for owned in shards]
         if writes:
             self._journal.append(writes)
 

@@ -45,8 +45,8 @@ class Draft:
         self.consumed: list[int] = []
         self.changed: dict[str, LiveRun] = {}
 
-    def write(self, now: float) -> ShardWrite:
-        """The journal's form of it."""
+    def write(self, now: float, due_to: float) -> ShardWrite:
+        """The journal's form of it. What was due up to ``due_to`` has been sent."""
         tenure = self.owned.tenure
         caught_up = self.owned.held == 0
         return ShardWrite(
@@ -55,7 +55,7 @@ class Draft:
             runs=self._rows(now),
             consumed=self.consumed,
             cursor_offset=tenure.next_offset - 1 if caught_up else tenure.cursor_offset,
-            cursor_at=now if caught_up else tenure.cursor_at,
+            cursor_at=due_to if caught_up else tenure.cursor_at,
         )
 
     def stop(self, run_id: str, defect: str) -> None:

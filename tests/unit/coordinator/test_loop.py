@@ -12,7 +12,8 @@ from orchestrator.coordinator.loop import Coordinator, CoordinatorOptions
 from orchestrator.coordinator.outbox import BundleOptions
 from orchestrator.definition.plan import Plan
 from orchestrator.errors import JournalUnavailableError, OutcomeUnknownError
-from orchestrator.journal.port import RunFilter, ShardWrite, Tenure
+from orchestrator.journal.port import InboxItem, RunFilter, ShardWrite, Tenure
+from orchestrator.journal.records import shard_of
 from orchestrator.journal.sql import SqlJournal
 from orchestrator.journal.upgrade import upgrade
 from orchestrator.kernel.decide import Turn, react
@@ -151,6 +152,40 @@ def test_a_successor_dispatches_what_was_never_dispatched(world: World) -> None:
     world.clock.now += 11
     settle(world.coordinator("two"))
     assert world.status() == "completed"
+
+
+def test_a_successor_sends_what_fell_due_while_its_predecessor_appended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A retry whose time comes between collecting and appending hasn't been sent by that turn."""
+    world.transport.handler = lambda work: answer(
+        work, "failed" if work.attempt == 1 else "succeeded"
+    )
+    world.launch(plan_of("a", timeout_s=3600))
+    shard = shard_of(RUN, 2)
+    other = next(name * 32 for name in "bcdef0123" if shard_of(name * 32, 2) == shard)
+    first = world.coordinator("one")
+    settle(first)
+    world.launch(plan_of("a", timeout_s=3600), other)
+    append, inbox = world.journal.append, world.journal.inbox
+
+    def slow(shards: list[int], after: dict[int, int], limit: int) -> list[InboxItem]:
+        world.clock.now += 1.5
+        return inbox(shards, after, limit)
+
+    def last(writes: list[ShardWrite]) -> list[Tenure]:
+        append(writes)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.journal, "inbox", slow)
+        patched.setattr(world.journal, "append", last)
+        with pytest.raises(KeyboardInterrupt):
+            first.turn(0)
+    world.clock.now += 11
+    settle(world.coordinator("two"))
+    assert world.status() == "completed"
+    assert world.status(other) == "running"
 
 
 def test_a_successor_does_not_send_again_what_is_under_way(world: World) -> None:
