@@ -81,6 +81,13 @@ class WorkerEnd:
     def answer(self, answers: Sequence[Answer]) -> None:
         """Send answers to the streams of their shards; see the port."""
         replies = answers_by_shard(self._envelopes, answers)
+        try:
+            self._link().send(replies)
+        except TransportUnavailableError:
+            self._answer_later(replies)
+
+    def _answer_later(self, replies: Sequence[tuple[int, str]]) -> None:
+        """Try again for a while; apart from the first try, which needs no machinery."""
         retrying = Retrying(
             retry=retry_if_exception_type(TransportUnavailableError),
             stop=stop_after_delay(ANSWER_FOR_S),
