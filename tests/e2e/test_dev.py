@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.terminal import terminal, typed
+from tests.servers.base import free_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,10 +20,9 @@ def test_what_make_dev_starts_runs_the_sagas_that_ship(tmp_path: Path) -> None:
     assert recipe is not None
     command = recipe[1].replace("\\\n", " ").replace("$(BIN)/", "").replace(".dev", str(tmp_path))
     command = command.replace("$(ARGS)", f"--folder {tmp_path}").strip()
-    environment = {"SHOP_FOLDER": str(tmp_path), "BOOKING_URL": "http://127.0.0.1:8471"}
-    command = command.replace(
-        "workers.booking_server", "workers.booking_server --port 8471"
-    )  # 8470 may be somebody's who plays with it
+    port = free_port()  # its own may be somebody's who plays with it
+    environment = {"SHOP_FOLDER": str(tmp_path), "BOOKING_URL": f"http://127.0.0.1:{port}"}
+    command = command.replace("workers.booking_server", f"workers.booking_server --port {port}")
     with terminal(ROOT, command, tmp_path / "first-terminal.txt", environment):
         config = f"export SAGA_CONFIG={tmp_path}/saga.toml\n"
         order = typed(ROOT, f"{config}saga launch place_order sagas/data/order.json --wait 60")
