@@ -8,7 +8,7 @@ JOBS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo dev test check lint types bench storm simulate lock wheel clean
+.PHONY: help venv demo dev test check lint types bench guards storm simulate lock wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -46,6 +46,9 @@ types: $(STAMP) ## mypy strict and pyright
 
 bench: $(STAMP) ## measure against a Celery chain and DBOS (JSON=1 for one JSON object)
 	@$(BIN)/python -m benchmarks.run $(if $(JSON),--json) $(ARGS)
+
+guards: $(STAMP) ## take each guard away, and see that a test fails
+	SAGA_GUARDS=1 $(BIN)/python -m pytest -n $(JOBS) tests/mutation $(ARGS)
 
 storm: $(STAMP) ## 200 kills -9 over 2,000 runs on real processes, then the oracle
 	$(BIN)/python -m tests.e2e.storm $(ARGS)
