@@ -29,7 +29,7 @@ from orchestrator.transport.port import Bundle
 class DyingJournal(SqlJournal):
     """Dies as it appends the event, or when it has."""
 
-    point = ("", "")
+    point: tuple[str, str] = ("", "")
     written = False
 
     def append(self, writes: Sequence[ShardWrite]) -> list[Tenure]:

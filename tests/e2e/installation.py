@@ -135,7 +135,7 @@ class Installation:
     def _kept(self, name: str, command: Sequence[str]) -> Process:
         log = self._stack.enter_context(self._log(name).open("ab"))
         process = Process(name, command, self.environment, log)
-        self._stack.callback(process.stop)
+        self._stack.callback(process.end)
         return process
 
     def _log(self, name: str) -> Path:
@@ -144,17 +144,12 @@ class Installation:
 
 def ended(run: Run[Any], timeout_s: float = 90) -> str:
     """Wait until a run has ended or is stuck, and tell how."""
-    return (
-        eventually(
-            lambda: (
-                (status := run.summary().status) not in {"accepted", "running", "compensating"}
-                and status
-            ),
-            timeout_s,
-            what=f"the end of {run}",
-        )
-        or ""
-    )
+
+    def how() -> str:
+        status = run.summary().status
+        return "" if status in {"accepted", "running", "compensating"} else status
+
+    return eventually(how, timeout_s, what=f"the end of {run}")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

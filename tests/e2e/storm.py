@@ -77,6 +77,12 @@ class Process:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._keeper.join()
 
+    def end(self) -> None:
+        """End it for good by SIGKILL, with its children."""
+        self._stopping.set()
+        self._process.kill()
+        self._keeper.join()
+
     def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             self._command, env=self._env, stdout=self._log, stderr=self._log, start_new_session=True

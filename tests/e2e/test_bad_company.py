@@ -118,6 +118,9 @@ def _send_work(running: Installation, work: Work) -> None:
     """Everything that isn't work of ours, to both queues."""
     good = Envelopes([KEY.encode()]).seal_work([work])
     app = wiring.celery_app(running.settings)
+    with redis.Redis.from_url(running.settings.broker_url) as client:
+        for queue in QUEUES:
+            client.lpush(queue, "no message of Celery's")
     for queue in QUEUES:
         for arguments in (
             ["no envelope"],
@@ -129,8 +132,6 @@ def _send_work(running: Installation, work: Work) -> None:
             [],
         ):
             app.send_task(EXECUTE_TASK, args=arguments, queue=queue)
-        with redis.Redis.from_url(running.settings.broker_url) as client:
-            client.lpush(queue, "no message of Celery's")
 
 
 def _send_answers(running: Installation, work: Work, outcome: Outcome) -> None:
