@@ -56,16 +56,12 @@ def asked(url: str, query: str) -> list[tuple[Any, ...]]:
 
 def ended(run: Run[Any], timeout_s: float = 60) -> str:
     """How a run has ended, or ``stuck``."""
-    return (
-        eventually(
-            lambda: (
-                (status := run.summary().status) in {"completed", "compensated", "stuck"} and status
-            ),
-            timeout_s,
-            what=f"the end of {run}",
-        )
-        or ""
-    )
+
+    def how() -> str:
+        status = run.summary().status
+        return status if status in {"completed", "compensated", "stuck"} else ""
+
+    return eventually(how, timeout_s, what=f"the end of {run}")
 
 
 def types(it: Embedded, run: Run[Any]) -> list[str]:

@@ -285,9 +285,10 @@ def _shop(
     def refund_elsewhere(call: Call, who: str) -> None:
         del call, who
 
+    paying: Any = None
     if pay:
         function: Callable[..., str] = elsewhere if outside else in_database
-        paying: Any = shop.participant(name="pay")(function)
+        paying = shop.participant(name="pay")(function)
         if undo:
             paying.undo(retry=TWICE)(refund_elsewhere if outside else _refund)
 
