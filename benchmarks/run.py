@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.figure import Figure
+from benchmarks.machine import OtherLoad
 from benchmarks.scenarios import (
     celery_chain,
     cost,
@@ -55,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     servers = Servers()
     try:
         for scenario in _chosen(options.only):
+            others = OtherLoad()
             for figure in scenario(servers, QUICK if options.quick else FULL):
+                figure.settings["other_load"] = others.share()
                 figures.append(figure)
                 console.print(
                     f"{time.monotonic() - began:4.0f} s  {_line(figure)}", highlight=False
@@ -91,7 +94,8 @@ def _chosen(only: Sequence[str] | None) -> list[Scenario]:
 def _line(figure: Figure) -> str:
     against = "" if figure.peer is None else f" against {figure.peer:,.4g}"
     ratio = "" if figure.ratio is None else f", ratio {figure.ratio:.3g}"
-    return f"{figure.name}: {figure.ours:,.4g} {figure.unit}{against}{ratio}"
+    others = f" (others had {figure.settings['other_load']:.0%} of the machine)"
+    return f"{figure.name}: {figure.ours:,.4g} {figure.unit}{against}{ratio}{others}"
 
 
 def _table(figures: Sequence[Figure]) -> Table:
