@@ -230,6 +230,41 @@ class TestQueue:
         }
 
 
+class TestRemote:
+    """A contract's options hold for the participant that another repository's worker runs."""
+
+    def test_timeout(self, stage: Stage) -> None:
+        contract, there = remote("far", timeout=SOON_S, retry=ONCE), Service("far", timeout=300)
+        there.participant(name="act", read_only=True)(stage.hang)
+        act = contract.participant(name="act", read_only=True)(_nothing)
+        stage.run(of(act), there)
+        assert len(stage.doubts()) == 1
+
+    def test_retry(self, stage: Stage) -> None:
+        contract, there = remote("far", retry=THRICE), Service("far", retry=ONCE)
+        there.participant(name="act", read_only=True)(stage.fail)
+        act = contract.participant(name="act", read_only=True)(_nothing)
+        stage.run(of(act), there)
+        assert len(stage.calls) == 3
+
+    @pytest.mark.parametrize(("barrier", "undone"), [(True, False), (False, True)])
+    def test_barrier_and_undo(self, stage: Stage, *, barrier: bool, undone: bool) -> None:
+        """Unknown first and refused then: without a barrier nobody knows what the first attempt did."""
+        contract, there = remote("far", barrier=barrier, retry=THRICE), Service("far")
+
+        def unsure(call: Call) -> None:
+            if call.attempt == 1:
+                raise TimeoutError
+            raise Refused("no")
+
+        doing = there.participant(name="act")(unsure)
+        doing.undo(stage.well)
+        act = contract.participant(name="act", undo=True)(_nothing)
+        stage.run(of(act), there)
+        assert stage.outcome == "compensated"
+        assert stage.calls == (["act"] if undone else [])
+
+
 class TestNames:
     """Names are what runs, events and workers go by."""
 
