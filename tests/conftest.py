@@ -8,6 +8,7 @@ and so does any other skip there: a test that did not run must not look like one
 """
 
 import os
+import signal
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -17,6 +18,11 @@ import pytest
 from tests.servers import MariaDB, Postgres, RabbitMQ, Server, ServerMissingError, Valkey
 
 S = TypeVar("S", bound=Server)
+
+# A shell that starts the tests in the background has them ignore SIGINT, and with them every process they start; some of
+# those are stopped by SIGINT, as a person would.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
