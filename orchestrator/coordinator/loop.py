@@ -34,7 +34,7 @@ from orchestrator.transport.port import CoordinatorTransport, Received
 
 _log = logging.getLogger(__name__)
 
-_GATHER_SHARE = 0.02
+_GATHER_SHARE = 0.05
 _GATHER_AT_LEAST_S = 0.001
 
 
@@ -53,7 +53,7 @@ class CoordinatorOptions(msgspec.Struct, frozen=True):
     """How long a command waits after its publish failed."""
     batch: int = 2_000
     """The most inbox rows or alarms taken in one turn."""
-    gather_s: float = 0.05
+    gather_s: float = 0.1
     """The longest pause between turns, for more answers to share one, while many are awaited."""
     bundle: BundleOptions = BundleOptions()
 
