@@ -19,8 +19,8 @@ from tests.servers import MariaDB, Postgres, RabbitMQ, Server, ServerMissingErro
 
 S = TypeVar("S", bound=Server)
 
-# A shell that starts the tests in the background has them ignore SIGINT, and with them every process they start; some of
-# those are stopped by SIGINT, as a person would.
+# A shell that starts the tests in the background has them ignore SIGINT, and with them every process they start; some
+# of those are stopped by SIGINT, as a person would.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
