@@ -9,13 +9,14 @@ from typing import Any, Literal
 import msgspec
 
 from orchestrator.kernel.state import (
-    ENDED,
     OUTSTANDING,
     PARKED,
     Phase,
     RunState,
     Status,
 )
+
+_WAITING = frozenset({Status.WAITING, Status.SLEEPING})
 
 RunStatus = Literal["accepted", "running", "compensating", "stuck", "completed", "compensated"]
 
@@ -51,7 +52,7 @@ class RunSummary(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
 
 def summarize(run: RunState, shard: int, at: float) -> RunSummary:
     """The row of a run whose last event happened at ``at``."""
-    parked = tuple(run.parked)
+    parked, held_up = _held(run)
     plan = run.program.plan
     return RunSummary(
         run_id=run.run_id,
@@ -68,7 +69,7 @@ def summarize(run: RunState, shard: int, at: float) -> RunSummary:
         ended_at=run.ended_at,
         result=run.result,
         reason=_reason(run, parked),
-        steps=_held_up(run),
+        steps=held_up,
         parked=parked,
     )
 
@@ -93,13 +94,15 @@ def _reason(run: RunState, parked: tuple[str, ...]) -> str:
     return run.reason
 
 
-def _held_up(run: RunState) -> tuple[str, ...]:
-    if run.phase in ENDED and not run.open:
-        return ()
-    return tuple(
-        key
-        for key, step in run.steps.items()
-        if step.status in PARKED
-        or step.status in {Status.WAITING, Status.SLEEPING}
-        or (step.status in OUTSTANDING and step.due > step.since)
-    )
+def _held(run: RunState) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Steps that are parked, and all that are held up; in one pass, as it is done for every event."""
+    parked: list[str] = []
+    held_up: list[str] = []
+    for key, step in run.steps.items():
+        status = step.status
+        if status in PARKED:
+            parked.append(key)
+            held_up.append(key)
+        elif status in OUTSTANDING and (status in _WAITING or step.due > step.since):
+            held_up.append(key)
+    return tuple(parked), tuple(held_up)
