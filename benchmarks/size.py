@@ -17,7 +17,7 @@ class Size(msgspec.Struct, frozen=True):
     """Runs in each half of a pair, one at a time."""
     dbos_runs: int = 150
     embedded_runs: int = 4_000
-    written_runs: int = 600
+    written_runs: int = 200
     mixed_runs: int = 200
     open_runs: int = 10_000
 
