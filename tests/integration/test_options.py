@@ -10,14 +10,13 @@ import pytest
 
 from orchestrator import Call, Compensated, Refused, Retry, Service, remote, saga, sleep, wait_for
 from orchestrator.client import Run
-from orchestrator.coordinator.loop import Coordinator, CoordinatorOptions
 from orchestrator.definition.saga import Registry, Saga
 from orchestrator.errors import InvalidInputError, PayloadTooLargeError
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.kernel.events import StepFailed, StepInDoubt
 from orchestrator.wiring import Embedded
 from tests.integration.embedding import embedding, ended, types
-from tests.unit.coordinator.scripted import ScriptedTransport, request
+from tests.unit.coordinator.queues import sent_to
 
 SOON_S = 0.2
 ONCE = Retry(attempts=1)
@@ -373,16 +372,6 @@ def test_wrong_arguments_of_a_signal_are_told_when_it_is_used(stage: Stage) -> N
             run.result(timeout=60)
         with pytest.raises(InvalidInputError):
             it.client.launch_named("story", {"more": 1})
-
-
-def sent_to(built: Saga[[], None]) -> dict[str, str]:
-    """The queue that each of a saga's participants is sent to."""
-    journal, transport = MemoryJournal(shards=1), ScriptedTransport()
-    journal.launch([request(built.plan, "r" * 32)])
-    coordinator = Coordinator(journal, transport, CoordinatorOptions(owner="one"), lambda: 1_000.0)
-    for _ in range(20):
-        coordinator.turn(0)
-    return {work.participant: bundle.queue for bundle in transport.bundles for work in bundle.work}
 
 
 def _parked(it: Embedded, run: Run[Any]) -> bool:
