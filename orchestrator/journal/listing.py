@@ -6,7 +6,17 @@ import base64
 import binascii
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    func,
+    or_,
+    select,
+    tuple_,
+)
 
 from orchestrator.errors import AmbiguousRunError, InvalidInputError, RunNotFoundError
 from orchestrator.journal.port import Page, RunFilter
@@ -15,6 +25,7 @@ from orchestrator.journal.schema import LAUNCH_KEY, RUN
 from orchestrator.kernel.summary import RunSummary
 
 _RUNS = select(*(RUN.c[name] for name in COLUMNS))
+_BY_ID = _RUNS.where(RUN.c.run_id == bindparam("wanted"))
 _LAST = chr(0x10FFFF)
 _NAMED = 5
 """How many runs an ambiguity error names."""
@@ -24,6 +35,9 @@ def find(connection: Connection, id_or_prefix: str) -> RunSummary:
     """One run by its id, a prefix of it, its key, or ``saga:key``."""
     if "\0" in id_or_prefix:
         raise RunNotFoundError(f"no run has the id or key {id_or_prefix!r}")
+    exact = connection.execute(_BY_ID, {"wanted": id_or_prefix}).one_or_none()
+    if exact is not None:  # first and cheaply, as whoever waits for a result asks often
+        return summary_of(exact)
     run_id = RUN.c.run_id
     fits = and_(run_id >= id_or_prefix, run_id < id_or_prefix + _LAST)
     rows = connection.execute(_RUNS.where(fits).order_by(run_id).limit(_NAMED + 1)).all()
@@ -31,7 +45,7 @@ def find(connection: Connection, id_or_prefix: str) -> RunSummary:
         rows = connection.execute(_RUNS.where(run_id.in_(_with_key(id_or_prefix)))).all()
     if not rows:
         raise RunNotFoundError(f"no run has the id, id prefix or key {id_or_prefix!r}")
-    if len(rows) == 1 or rows[0].run_id == id_or_prefix:
+    if len(rows) == 1:
         return summary_of(rows[0])
     raise ambiguous(id_or_prefix, [f"{row.run_id} ({row.saga})" for row in rows])
 
