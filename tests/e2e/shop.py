@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest.mock import patch
 
 from sqlalchemy import Engine, create_engine, text
 
@@ -20,6 +21,7 @@ from orchestrator.views.read_model import differences
 from tests.servers import Postgres
 
 SERVICES = ("inventory", "payments", "shipping", "mail")
+APPS = ("sagas.orders", *(f"workers.{name}" for name in SERVICES))
 BATCH = 20
 STOCK = 1_000_000
 PAUSE_S = 0.25
@@ -39,19 +41,19 @@ class Shop:
     @classmethod
     @contextmanager
     def open(cls, postgres: Postgres, broker_url: str) -> Iterator[Shop]:
-        """Make the databases, point this process's environment at them, and fill the shelves."""
+        """Make the databases, point the environment at them for as long as it is open, and fill the shelves."""
         with ExitStack() as stack:
             urls = {
                 name: stack.enter_context(postgres.database()) for name in ("journal", *SERVICES)
             }
-            os.environ["SAGA_JOURNAL_URL"] = urls.pop("journal")
-            os.environ["SAGA_BROKER_URL"] = broker_url
-            os.environ["SAGA_APPS"] = (
-                "sagas.orders,workers.inventory,workers.payments,workers.shipping,workers.mail"
-            )
-            os.environ["SAGA_LEASE_S"] = "3"
-            for name, url in urls.items():
-                os.environ[f"{name.upper()}_DATABASE_URL"] = url
+            environment = {
+                "SAGA_JOURNAL_URL": urls.pop("journal"),
+                "SAGA_BROKER_URL": broker_url,
+                "SAGA_APPS": ",".join(APPS),
+                "SAGA_LEASE_S": "3",
+                **{f"{name.upper()}_DATABASE_URL": url for name, url in urls.items()},
+            }
+            stack.enter_context(patch.dict(os.environ, environment))
             settings = load()
             sagas = wiring.definitions(("sagas.orders",)).sagas
             from workers import prepare

@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_celerys_own_command_starts_a_worker(tmp_path: Path, redis_url: str) -> None:
-    environment = {name: v for name, v in os.environ.items() if not name.startswith("SAGA_")}
+    ours = ("SAGA_", "INVENTORY_")
+    environment = {name: v for name, v in os.environ.items() if not name.startswith(ours)}
     environment |= {"SAGA_BROKER_URL": redis_url, "SHOP_FOLDER": str(tmp_path)}
     command = ["-A", "workers.app", "worker", "--queues", "saga.inventory", "--concurrency", "1"]
     with (tmp_path / "worker.log").open("wb") as log:
