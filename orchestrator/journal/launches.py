@@ -6,7 +6,8 @@ A launch is told apart by its run id, so a caller whose commit had no answer may
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
@@ -86,13 +87,21 @@ def launch_rows(requests: Sequence[LaunchRequest], shards: int) -> list[LaunchRo
     return rows
 
 
-def plans_of(requests: Sequence[LaunchRequest]) -> dict[str, Plan]:
-    """The plans of these launches by hash. Raises ``InvalidInputError`` for a launch that names another plan."""
+def plans_of(
+    requests: Sequence[LaunchRequest], known: Mapping[str, Plan] = MappingProxyType({})
+) -> dict[str, Plan]:
+    """The plans of these launches by hash. Raises ``InvalidInputError`` for a launch that names another plan.
+
+    ``known`` plans by hash aren't hashed again: it takes longer than all else that a launch does in this process.
+    """
     hashes: dict[int, str] = {}
     found: dict[str, Plan] = {}
     for request in requests:
         message, plan = request.message, request.plan
-        plan_hash = hashes.get(id(plan)) or hashes.setdefault(id(plan), plan.hash)
+        plan_hash = hashes.get(id(plan))
+        if plan_hash is None:
+            plan_hash = message.plan if known.get(message.plan) is plan else plan.hash
+            hashes[id(plan)] = plan_hash
         if (message.plan, message.saga, message.version) != (plan_hash, plan.saga, plan.version):
             raise InvalidInputError(
                 f"run {message.run_id} names {message.saga} version {message.version} with plan"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy import Connection, select, text
 
 from orchestrator.definition.diff import differences
@@ -22,6 +24,11 @@ class PlanStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._committed: dict[str, Plan] = {}
+
+    @property
+    def known(self) -> Mapping[str, Plan]:
+        """The plans known to be committed, by hash."""
+        return self._committed
 
     def store(self, plan_hash: str, plan: Plan) -> None:
         """Make sure that a plan is stored, in a transaction of its own if it wasn't known to be.

@@ -136,7 +136,8 @@ class SqlJournal:
         if not requests:
             return []
         shards = self.shards()
-        rows, plans = launches.launch_rows(requests, shards), launches.plans_of(requests)
+        rows = launches.launch_rows(requests, shards)
+        plans = launches.plans_of(requests, self._plans.known)
         if session is not None:
             return self._launch_within(_connection_of(session), rows, plans)
         for plan_hash, plan in plans.items():
