@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import redis
 from sqlalchemy import make_url
 
 from benchmarks import tally
@@ -135,6 +136,11 @@ class Stack:
     def completed(self) -> int:
         """How many runs the journal has as completed."""
         return int(self.scalar("SELECT count(*) FROM saga_run WHERE status = 'completed'"))
+
+    def nothing_queued(self) -> bool:
+        """Whether workers have taken every message off the broker's queues."""
+        with redis.Redis.from_url(self.servers.valkey.url) as broker:
+            return not broker.exists(plain.queue, stored.queue, mixed.queue)
 
     def wait_for_effects(self, slot: int, wanted: int) -> None:
         """Wait until the step with this slot has run so often. Raises ``RuntimeError``."""

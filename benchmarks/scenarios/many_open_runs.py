@@ -44,8 +44,7 @@ def _recovery(it: Stack, runs: int) -> Figure:
     effects = Effects(it)
     it.stop_coordinator()
     it.start_worker()
-    under_way = min(runs, it.settings.window)
-    it.wait_for_effects(0, effects.before[0] + under_way)
+    it.wait_until(it.nothing_queued, "the worker has taken what the first coordinator sent")
     began = time.perf_counter()
     it.start_coordinator()
     loaded_s = time.perf_counter() - began
