@@ -72,6 +72,11 @@ class Participant(Action[P, R]):
         return f"<participant {self.spec.qualified}>"
 
     @property
+    def home(self) -> Home:
+        """The service, of this process or remote, that it was declared in."""
+        return self._home
+
+    @property
     def read_only(self) -> bool:
         """Whether it changes nothing, so that nothing is remembered of it and nothing undone."""
         return self.spec.read_only

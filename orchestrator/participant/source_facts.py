@@ -26,6 +26,11 @@ def facts_near(function: Callable[..., Any]) -> dict[str, Facts]:
     return {one.spec.qualified: _facts(one) for one in _seen(function, set())}
 
 
+def participants_near(function: Callable[..., Any]) -> dict[str, Participant[..., Any]]:
+    """By ``service.action``, every participant that a saga's function, or the modules it refers to, can see."""
+    return {one.spec.qualified: one for one in _seen(function, set())}
+
+
 def remote_near(function: Callable[..., Any]) -> set[str]:
     """``service.action`` of contracts of other repositories that a saga's function can see."""
     return {one.spec.qualified for one in _seen(function, set()) if one.is_remote}
