@@ -36,6 +36,8 @@ _log = logging.getLogger(__name__)
 
 _GATHER_SHARE = 0.05
 _GATHER_AT_LEAST_S = 0.001
+_EPOCH_MAX = 2**31 - 1
+"""What the journal's column holds."""
 
 
 class CoordinatorOptions(msgspec.Struct, frozen=True):
@@ -90,6 +92,8 @@ class Coordinator:
         self._inbox_at = 0.0
         self._collected_at = 0.0
         """Up to when alarms have been taken: what falls due later isn't dispatched yet."""
+        self._outrun: dict[int, int] = {}
+        """By shard: an epoch newer than the journal's that a participant has heard of."""
         self._stopping = threading.Event()
 
     @property
@@ -170,6 +174,7 @@ class Coordinator:
 
     def _gain_shards(self) -> None:
         now = self._clock()
+        self._catch_up()
         for owned, offsets in self._ownership.refresh(now):
             _log.info(
                 "writing shard %d, epoch %d, %d open runs",
@@ -183,6 +188,21 @@ class Coordinator:
                 self._dispatcher.want(
                     owned, run_id, live, dispatched_to=owned.tenure.cursor_at if known else None
                 )
+
+    def _catch_up(self) -> None:
+        for shard, epoch in self._outrun.items():
+            owned = self._ownership.shards.get(shard)
+            if owned is not None and owned.tenure.epoch < epoch:
+                self.counts["behind the participants"] += 1
+                _log.error(
+                    "shard %d is in epoch %d, and a participant has heard from epoch %d: if no other coordinator"
+                    " began it, the journal was restored from an older backup; see `saga journal forgotten`",
+                    shard,
+                    owned.tenure.epoch,
+                    epoch,
+                )
+                self._ownership.catch_up(shard, epoch)
+        self._outrun.clear()
 
     def _collect(self, wait_s: float | None) -> tuple[list[Received], list[Arrival]]:
         shards = self.shards
@@ -228,6 +248,10 @@ class Coordinator:
                     continue
                 if answer.outcome == "rejected" and answer.epoch < owned.tenure.epoch:
                     self.counts["dropped: an older epoch was rejected"] += 1
+                    continue
+                heard = answer.heard_epoch
+                if heard is not None and owned.tenure.epoch < heard < _EPOCH_MAX:
+                    self._outrun[answer.shard] = max(heard, self._outrun.get(answer.shard, 0))
                     continue
                 self._dispatcher.learn(owned, answer, now)
                 yield Arrival(

@@ -54,6 +54,8 @@ class Ownership:
         self._ttl_s = ttl_s
         self._lost = lost
         self._renew_at = 0.0
+        self._beyond: dict[int, int] = {}
+        """By shard: an epoch that participants have heard of and the journal hasn't."""
 
     def refresh(self, now: float) -> Iterator[tuple[OwnedShard, dict[str, int]]]:
         """Renew leases when it is time; yields each shard that was gained, with its runs' last
@@ -84,6 +86,15 @@ class Ownership:
             self._lost(owned)
         self._renew_at = 0.0
 
+    def catch_up(self, shard: int, epoch: int) -> None:
+        """Begin anew beyond an epoch that a participant has heard of, or else it refuses every command.
+
+        Where a successor has begun it, the lease is the successor's. Where the journal has forgotten it, because it was
+        restored from a backup, nobody else can.
+        """
+        self._beyond[shard] = max(epoch, self._beyond.get(shard, 0))
+        self.give_up(shard)
+
     def hand_over(self) -> None:
         """Give every lease back, so that others need not wait for it to expire."""
         held = list(self.shards)
@@ -109,7 +120,8 @@ class Ownership:
 
     def _begin(self, shard: int, now: float) -> tuple[OwnedShard, dict[str, int]] | None:
         try:
-            owned = OwnedShard(self._journal.begin_tenure(shard, self._owner, now))
+            beyond = self._beyond.get(shard, 0)
+            owned = OwnedShard(self._journal.begin_tenure(shard, self._owner, now, beyond))
         except FencedError:
             _log.info("shard %d was taken by another coordinator first", shard)
             return None
@@ -117,6 +129,7 @@ class Ownership:
             _log.warning("shard %d may be ours: beginning again", shard, exc_info=True)
             self._renew_at = 0.0
             return None
+        self._beyond.pop(shard, None)
         offsets: dict[str, int] = {}
         open_runs = self._journal.open_runs(shard)
         for start in range(0, len(open_runs), _CHUNK):

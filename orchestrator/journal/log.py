@@ -10,7 +10,7 @@ from orchestrator.definition.plan import Plan
 from orchestrator.errors import IllegalEventError
 from orchestrator.journal.database import Database
 from orchestrator.journal.port import InboxItem, Recorded, Summarize, Tenure
-from orchestrator.journal.records import TENURE, Row, faults, recorded, tenure_row
+from orchestrator.journal.records import Row, epoch_after, faults, recorded, tenure_row
 from orchestrator.journal.run_rows import RunRow, accepted, run_row
 from orchestrator.journal.schema import EVENT, INBOX, RUN, SHARD
 from orchestrator.kernel.codec import decode_message
@@ -23,16 +23,19 @@ _COLUMNS = ", ".join(f'"{name}"' for name in Row._fields)
 UpsertRuns = Callable[[Connection, Sequence[RunRow]], None]
 
 
-def begin_tenure(connection: Connection, shard: int, owner: str, at: float) -> Tenure:
+def begin_tenure(
+    connection: Connection, shard: int, owner: str, at: float, beyond: int = 0
+) -> Tenure:
     """See ``WriterJournal.begin_tenure``; within a transaction."""
     row = connection.execute(select(SHARD).where(SHARD.c.shard == shard).with_for_update()).one()
-    record = tenure_row(shard, row.epoch + 1, owner, at, end_of(connection, shard))
+    epoch = max(row.epoch, beyond) + 1
+    record = tenure_row(shard, epoch, owner, at, end_of(connection, shard))
     connection.execute(insert(EVENT).values(record._asdict()))
     change = update(SHARD).where(SHARD.c.shard == shard)
-    connection.execute(change.values(epoch=row.epoch + 1, owner=owner))
+    connection.execute(change.values(epoch=epoch, owner=owner))
     return Tenure(
         shard=shard,
-        epoch=row.epoch + 1,
+        epoch=epoch,
         next_offset=record.offset + 1,
         chain=record.hash,
         cursor_offset=row.cursor_offset,
@@ -95,15 +98,15 @@ def verify(database: Database, shards: int) -> Iterator[str]:
         ):
             found, end = faults(rows, end)
             yield from found
-            epoch += sum(row.type == TENURE for row in rows)
+            epoch = epoch_after(rows, epoch)
         yield from truncation(shard, end[0], epoch, state.cursor_offset, state.epoch)
 
 
-def truncation(shard: int, end: int, tenures: int, cursor_offset: int, epoch: int) -> Iterator[str]:
+def truncation(shard: int, end: int, last: int, cursor_offset: int, epoch: int) -> Iterator[str]:
     """What is wrong with the end of a shard's log, which no later record vouches for."""
-    if end < cursor_offset or tenures != epoch:
+    if end < cursor_offset or last != epoch:
         yield (
-            f"shard {shard} offset {end}: the log ends here with {tenures} tenures, but it was"
+            f"shard {shard} offset {end}: the log ends here in epoch {last}, but it was"
             f" dispatched up to {cursor_offset} in epoch {epoch}: records are missing"
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from copy import deepcopy
+from copy import copy
 from typing import Any
 
 from orchestrator.definition.plan import Plan, decode_plan
@@ -31,8 +31,8 @@ from orchestrator.journal.port import (
     Tenure,
 )
 from orchestrator.journal.records import (
-    TENURE,
     Row,
+    epoch_after,
     faults,
     recorded,
     rows_of,
@@ -62,6 +62,12 @@ class _Shard:
     def end(self) -> tuple[int, str]:
         return (self.log[-1].offset, self.log[-1].hash) if self.log else (0, "")
 
+    def copied(self) -> _Shard:
+        other = copy(self)
+        other.log = list(self.log)
+        other.by_run = {run_id: list(rows) for run_id, rows in self.by_run.items()}
+        return other
+
     def add(self, row: Row) -> None:
         self.log.append(row)
         self.by_run.setdefault(row.run_id, []).append(row)
@@ -79,6 +85,24 @@ class _Tables:
         self.runs: dict[str, RunSummary] = {}
         self.plans: dict[str, bytes] = {}
 
+    def copied(self) -> _Tables:
+        other = copy(self)
+        other.shards = [shard.copied() for shard in self.shards]
+        for name in ("alive", "inbox", "keys", "runs", "plans"):
+            setattr(other, name, dict(getattr(self, name)))
+        return other
+
+
+class Backup:
+    """What a ``MemoryJournal`` held at one moment."""
+
+    def __init__(self, tables: _Tables) -> None:
+        self._tables = tables
+
+    def copied(self) -> _Tables:
+        """The tables, for a journal to change."""
+        return self._tables.copied()
+
 
 class MemoryJournal:
     """A ``Journal`` that forgets everything with its process."""
@@ -94,6 +118,16 @@ class MemoryJournal:
     def shards(self) -> int:
         """How many shards the journal has."""
         return len(self._tables.shards)
+
+    def backup(self) -> Backup:
+        """A copy of everything, as it is now."""
+        with self._lock:
+            return Backup(self._tables.copied())
+
+    def restore(self, backup: Backup) -> None:
+        """Forget everything since the backup was made."""
+        with self._lock:
+            self._tables = backup.copied()
 
     # What a coordinator does
 
@@ -129,13 +163,13 @@ class MemoryJournal:
         with self._lock:
             return sorted(owner for owner, until in self._tables.alive.items() if until > now)
 
-    def begin_tenure(self, shard: int, owner: str, at: float) -> Tenure:
+    def begin_tenure(self, shard: int, owner: str, at: float, beyond: int = 0) -> Tenure:
         """Become the shard's writer, fencing every earlier one."""
         with self._lock:
             state = self._tables.shards[shard]
-            row = tenure_row(shard, state.epoch + 1, owner, at, state.end)
+            state.epoch = max(state.epoch, beyond) + 1
+            row = tenure_row(shard, state.epoch, owner, at, state.end)
             state.add(row)
-            state.epoch += 1
             return Tenure(
                 shard=shard,
                 epoch=state.epoch,
@@ -152,9 +186,13 @@ class MemoryJournal:
         with self._lock:
             for write in writes:
                 state = self._tables.shards[write.tenure.shard]
-                place = (state.epoch, state.end[0] + 1)
-                if place != (write.tenure.epoch, write.tenure.next_offset):
-                    raise FencedError(write.tenure.shard)
+                tenure, (end, chain) = write.tenure, state.end
+                if (state.epoch, end + 1, chain) != (
+                    tenure.epoch,
+                    tenure.next_offset,
+                    tenure.chain,
+                ):
+                    raise FencedError(tenure.shard)
             for write, (rows, after), runs in zip(writes, encoded, shown, strict=True):
                 state = self._tables.shards[after.shard]
                 for row in rows:
@@ -274,8 +312,8 @@ class MemoryJournal:
         for number, shard in enumerate(self._tables.shards):
             found, end = faults(shard.log, (0, ""))
             yield from found
-            epochs = sum(row.type == TENURE for row in shard.log)
-            yield from log.truncation(number, end[0], epochs, shard.cursor_offset, shard.epoch)
+            last = epoch_after(shard.log, 0)
+            yield from log.truncation(number, end[0], last, shard.cursor_offset, shard.epoch)
 
     def rebuild(self, summarize: Summarize) -> int:
         """Make the read model anew; returns the number of runs."""
@@ -300,7 +338,7 @@ class MemoryJournal:
     @contextmanager
     def _transaction(self) -> Iterator[object]:
         with self._lock:
-            before, outer, self._session = deepcopy(self._tables), self._session, object()
+            before, outer, self._session = self._tables.copied(), self._session, object()
             try:
                 yield self._session
             except BaseException:

@@ -143,8 +143,11 @@ class WriterJournal(Protocol):
         """Owners alive now (they renew even with no shard), so that shards can be shared out evenly."""
         ...
 
-    def begin_tenure(self, shard: int, owner: str, at: float) -> Tenure:
-        """Become the shard's writer: append a record with the next epoch, which fences every earlier writer."""
+    def begin_tenure(self, shard: int, owner: str, at: float, beyond: int = 0) -> Tenure:
+        """Become the shard's writer: append a record with the next epoch, which fences every earlier writer.
+
+        The epoch is above ``beyond`` too: a participant may have heard of a tenure that this journal has forgotten.
+        """
         ...
 
     def append(self, writes: Sequence[ShardWrite]) -> list[Tenure]:

@@ -38,11 +38,17 @@ UPSERT_RUNS = f"""
 """
 
 # The tenure check (`held`) locks the shard's row, so that a turn without events is fenced as well; with events the
-# primary key fences it in any case. Nothing is written unless every tenure holds.
+# primary key fences it in any case, unless the log was restored from a backup and is shorter now: so the record that
+# this turn follows has to be there. Nothing is written unless every tenure holds.
 APPEND = f"""
 WITH held AS MATERIALIZED (
     SELECT s.shard FROM saga_shard s
-    JOIN unnest(%s::int[], %s::int[]) AS t(shard, epoch) ON t.shard = s.shard AND t.epoch = s.epoch
+    JOIN unnest(%s::int[], %s::int[], %s::bigint[], %s::text[]) AS t(shard, epoch, previous, chain)
+        ON t.shard = s.shard AND t.epoch = s.epoch
+    WHERE EXISTS (
+        SELECT FROM saga_event e
+        WHERE e.shard = t.shard AND e."offset" = t.previous AND e.hash = t.chain
+    )
     ORDER BY s.shard FOR UPDATE OF s
 ), allowed AS MATERIALIZED (
     SELECT count(*) = %s AS ok FROM held
@@ -149,6 +155,8 @@ def _parameters(writes: Sequence[ShardWrite]) -> tuple[tuple[object, ...], list[
     return (
         shards,
         numbers(tenure.epoch for tenure in after),
+        numbers(write.tenure.next_offset - 1 for write in writes),
+        texts([write.tenure.chain for write in writes]),
         len(after),
         *_event_columns(events),
         *run_columns(runs),

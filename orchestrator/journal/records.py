@@ -21,6 +21,10 @@ TENURE = "tenure"
 """The type of a shard's own record: a change of writer."""
 
 
+class _Opening(msgspec.Struct):
+    epoch: int
+
+
 class Row(NamedTuple):
     """One row of the log, column for column."""
 
@@ -73,6 +77,14 @@ def tenure_row(shard: int, epoch: int, owner: str, at: float, end: tuple[int, st
     at = float(at)
     chain = link(chain, shard, offset, "", TENURE, CURRENT_VERSION, at, owner, data)
     return Row(shard, offset, "", TENURE, CURRENT_VERSION, at, owner, data, chain)
+
+
+def epoch_after(rows: Sequence[Row], before: int) -> int:
+    """The epoch in which these rows of one shard end, which follow a log that ends in epoch ``before``."""
+    for row in reversed(rows):
+        if row.type == TENURE:
+            return msgspec.json.decode(row.data, type=_Opening).epoch
+    return before
 
 
 def recorded(row: Sequence[object] | Row) -> Recorded:

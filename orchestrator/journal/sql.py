@@ -96,10 +96,10 @@ class SqlJournal:
         """Owners alive now."""
         return self._database.read(lambda connection: leases.alive(connection, now))
 
-    def begin_tenure(self, shard: int, owner: str, at: float) -> Tenure:
+    def begin_tenure(self, shard: int, owner: str, at: float, beyond: int = 0) -> Tenure:
         """Become the shard's writer, fencing every earlier one."""
         return self._database.write(
-            lambda connection: log.begin_tenure(connection, shard, owner, at)
+            lambda connection: log.begin_tenure(connection, shard, owner, at, beyond)
         )
 
     def append(self, writes: Sequence[ShardWrite]) -> list[Tenure]:

@@ -24,6 +24,7 @@ UPSERT_RUNS = f"""
 CONSUME = "DELETE FROM saga_inbox WHERE id = ?"
 MOVE = """
     UPDATE saga_shard SET cursor_offset = ?, cursor_at = ? WHERE shard = ? AND epoch = ?
+    AND EXISTS (SELECT 1 FROM saga_event e WHERE e.shard = ? AND e."offset" = ? AND e.hash = ?)
 """
 
 
@@ -53,7 +54,9 @@ def _write(
     after: Tenure,
     shown: list[RunRow],
 ) -> None:
-    cursor = (after.cursor_offset, after.cursor_at, after.shard, after.epoch)
+    shard, previous = after.shard, write.tenure.next_offset - 1
+    fence = (shard, after.epoch, shard, previous, write.tenure.chain)
+    cursor = (after.cursor_offset, after.cursor_at, *fence)
     if connection.exec_driver_sql(MOVE, cursor).rowcount != 1:
         raise FencedError(after.shard)
     if rows:

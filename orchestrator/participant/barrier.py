@@ -24,6 +24,7 @@ from orchestrator.participant.commits import CommitUnknownError, check_intact, c
 from orchestrator.participant.database import read_only
 from orchestrator.participant.failures import refusal_of
 from orchestrator.participant.tables import DONE, REFUSED, TOMBSTONE, UNDONE, barrier, bounded
+from orchestrator.transport.messages import stale_epoch
 
 Act = Callable[[Connection], str | None]
 """Does an action's business on this connection; returns its reply as JSON, None for null."""
@@ -301,7 +302,7 @@ def _stale(effect: Effect, newest: int) -> Settled:
         f"epoch {effect.epoch} of shard {effect.shard} is over: this participant has heard from "
         f"epoch {newest}"
     )
-    return Settled("rejected", failure=Failure("StaleEpoch", message))
+    return Settled("rejected", failure=stale_epoch(message, newest))
 
 
 def _no_undo(effect: Effect) -> Failure:

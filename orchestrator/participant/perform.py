@@ -25,7 +25,7 @@ from orchestrator.participant.commits import CommitUnknownError
 from orchestrator.participant.database import Database
 from orchestrator.participant.failures import failure_of, refusal_of
 from orchestrator.participant.handler import Handler, UndoHandler
-from orchestrator.transport.messages import Work
+from orchestrator.transport.messages import Work, stale_epoch
 
 
 class Performer(Protocol):
@@ -139,7 +139,7 @@ class WithoutDatabase:
         known = self._epochs.get(work.shard, work.epoch)
         if work.epoch < known:
             message = f"epoch {work.epoch} of shard {work.shard} is over: {known} has been heard"
-            return Settled("rejected", failure=Failure("StaleEpoch", message))
+            return Settled("rejected", failure=stale_epoch(message, known))
         self._epochs[work.shard] = work.epoch
         undo = action.undo_handler
         if work.kind == "undo" and undo is None:

@@ -12,6 +12,14 @@ import msgspec
 from orchestrator.kernel.events import CommandKind, Failure
 from orchestrator.kernel.messages import Outcome
 
+STALE_EPOCH = "StaleEpoch"
+"""The type of the failure with which a participant rejects a command of a tenure that is over."""
+
+
+def stale_epoch(message: str, newest: int) -> Failure:
+    """The failure of such a rejection. ``newest`` is the tenure that the participant has heard of."""
+    return Failure(STALE_EPOCH, message, data={"epoch": newest})
+
 
 class Work(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
     """One command to one participant."""
@@ -57,3 +65,12 @@ class Answer(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
     """The worker process that did it: ``host:pid``."""
     duplicate: bool = False
     """The barrier knew the command already and returned its stored reply."""
+
+    @property
+    def heard_epoch(self) -> int | None:
+        """The newer tenure for whose sake the participant rejected the command; None if that wasn't why."""
+        failure = self.failure
+        if self.outcome != "rejected" or failure is None or failure.type != STALE_EPOCH:
+            return None
+        epoch = failure.data.get("epoch") if isinstance(failure.data, dict) else None
+        return epoch if isinstance(epoch, int) else None

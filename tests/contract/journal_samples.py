@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from sqlalchemy import delete, select, update
 
 from orchestrator.definition.plan import Call, Const, Param, Plan, RetryPolicy
 from orchestrator.definition.plan import Sequence as Steps
+from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.port import Journal, LaunchRequest, Recorded, ShardWrite, Tenure
 from orchestrator.journal.records import shard_of
+from orchestrator.journal.schema import EVENT, SHARD
+from orchestrator.journal.sql import SqlJournal
 from orchestrator.kernel.events import Event, RunCompleted, RunLaunched, StepSucceeded
 from orchestrator.kernel.messages import Launch
 from orchestrator.kernel.summary import RunStatus, RunSummary
@@ -159,3 +164,24 @@ def summarized(of: Plan, events: list[Recorded]) -> RunSummary:
         ended_at=ended,
         result=last.result if isinstance(last, RunCompleted) else None,
     )
+
+
+def forgetting(journal: Journal) -> Callable[[int, int], None]:
+    """Take a backup; the function brings it back: the shard's log ends with the offset that it is given."""
+    if isinstance(journal, MemoryJournal):
+        backup = journal.backup()
+        return lambda _shard, _offset: journal.restore(backup)
+    assert isinstance(journal, SqlJournal)
+    engine = journal.engine
+    with engine.connect() as connection:
+        shards = connection.execute(select(SHARD)).mappings().all()
+
+    def restore(shard: int, offset: int) -> None:
+        with engine.begin() as connection:
+            later = (EVENT.c.shard == shard, EVENT.c.offset > offset)
+            connection.execute(delete(EVENT).where(*later))
+            for kept in shards:
+                change = update(SHARD).where(SHARD.c.shard == kept["shard"])
+                connection.execute(change.values(dict(kept)))
+
+    return restore

@@ -65,10 +65,10 @@ class FlakyJournal:
         self._reach()
         return self._journal.coordinators(now)
 
-    def begin_tenure(self, shard: int, owner: str, at: float) -> Tenure:
+    def begin_tenure(self, shard: int, owner: str, at: float, beyond: int = 0) -> Tenure:
         """See the port."""
         self._reach()
-        return self._committed(lambda: self._journal.begin_tenure(shard, owner, at))
+        return self._committed(lambda: self._journal.begin_tenure(shard, owner, at, beyond))
 
     def append(self, writes: Sequence[ShardWrite]) -> list[Tenure]:
         """See the port."""

@@ -10,7 +10,8 @@ import pytest
 from orchestrator.coordinator.loop import Coordinator, CoordinatorOptions
 from orchestrator.errors import OutcomeUnknownError
 from orchestrator.journal.memory import MemoryJournal
-from tests.unit.coordinator.scripted import ScriptedTransport, plan_of, request
+from orchestrator.transport.messages import Answer, Work, stale_epoch
+from tests.unit.coordinator.scripted import ScriptedTransport, answer, done, plan_of, request
 
 RUN = "a" * 32
 
@@ -64,3 +65,33 @@ def test_a_coordinator_that_slept_through_a_successor_s_life_begins_anew() -> No
     for _ in range(4):
         sleeper.turn(0)
     assert journal.find(RUN).status == "completed"
+
+
+def test_a_participant_that_has_heard_of_a_later_tenure_than_the_journal_is_caught_up_with() -> (
+    None
+):
+    """The journal was restored from a backup; until its epochs are past the forgotten ones nobody obeys it."""
+    heard = 5
+
+    def participant(work: Work) -> Answer:
+        nonlocal heard
+        if work.epoch < heard:
+            return answer(work, "rejected", failure=stale_epoch("over", heard))
+        heard = work.epoch
+        return done(work)
+
+    journal, transport, now = MemoryJournal(1), ScriptedTransport(participant), [1_000.0]
+    journal.launch([request(plan_of("a", "b", attempts=1), RUN)])
+    options = CoordinatorOptions(owner="one", lease_s=10)
+    coordinator = Coordinator(journal, transport, options, lambda: now[0])
+    for _ in range(6):
+        coordinator.turn(0)
+    assert [lease.epoch for lease in journal.leases()] == [6]
+    assert coordinator.counts["behind the participants"] == 1
+    assert [record.type for record in journal.history(RUN)] == [
+        "RunLaunched",
+        "StepSucceeded",  # the rejection said nothing of the step
+        "StepSucceeded",
+        "RunCompleted",
+    ]
+    assert list(journal.verify()) == []
