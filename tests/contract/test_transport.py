@@ -155,6 +155,7 @@ def test_a_poke_wakes_a_waiting_receive(
     assert transport.receive([new_shard(), shard], 10) == []
 
     assert 0.25 < time.monotonic() - started < 2
+    poke.join()
     other.close()
 
 
