@@ -25,9 +25,10 @@ from orchestrator.errors import DefinitionError, SettingsError
 from orchestrator.journal.port import Journal
 from orchestrator.journal.sql import SqlJournal
 from orchestrator.journal.upgrade import check_schema, upgrade
+from orchestrator.participant.declare import Participant
 from orchestrator.participant.executor import WorkExecutor
 from orchestrator.participant.registry import Registry
-from orchestrator.participant.service import Service
+from orchestrator.participant.service import RemoteService, Service
 from orchestrator.settings import Settings
 from orchestrator.transport.celery_app import make_celery
 from orchestrator.transport.celery_transport import CeleryTransport
@@ -40,21 +41,28 @@ class Definitions(NamedTuple):
 
     sagas: Mapping[str, Saga[..., Any]]
     services: Sequence[Service]
+    contracts: Sequence[Participant[..., Any]] = ()
+    """Participants of other repositories, declared with ``remote``."""
 
 
 def definitions(apps: Sequence[str]) -> Definitions:
-    """Import modules, and the modules of packages, and collect the sagas and services in them."""
+    """Import modules, and the modules of packages, and collect the sagas, services and contracts in them."""
     if "" not in sys.path and os.getcwd() not in sys.path:  # noqa: PTH109 - sys.path holds text
         sys.path.insert(0, os.getcwd())  # noqa: PTH109
     sagas: dict[str, Saga[..., Any]] = {}
     services: dict[str, Service] = {}
+    contracts: dict[int, Participant[..., Any]] = {}
     for module in _modules(apps):
         for value in vars(module).values():
             if isinstance(value, Saga):
                 _add(sagas, value.name, value, "saga")
             elif isinstance(value, Service):
                 _add(services, value.name, value, "service")
-    return Definitions(sagas, list(services.values()))
+            elif isinstance(value, Participant) and value.is_remote:
+                contracts[id(value)] = value
+            elif isinstance(value, RemoteService):
+                contracts |= {id(one): one for one in value.participants.values()}
+    return Definitions(sagas, list(services.values()), list(contracts.values()))
 
 
 def open_journal(settings: Settings) -> SqlJournal:

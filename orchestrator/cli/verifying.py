@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,14 +10,16 @@ from rich.text import Text
 
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.invocation import Invocation, invocation
-from orchestrator.cli.output import table
+from orchestrator.cli.output import plain, table
+from orchestrator.cli.progress import counting, exploring
 from orchestrator.errors import UnknownSagaError
 
 if TYPE_CHECKING:
     from orchestrator.definition.saga import Saga
-    from orchestrator.testing.explorer import Progress as Told
     from orchestrator.testing.open_runs import OpenRuns
     from orchestrator.testing.proof import Report
+
+_WHAT = "what would break"
 
 
 def verify(
@@ -86,7 +87,7 @@ def _reports(
 
     known = facts_of(call.definitions.services)
     for saga in wanted_sagas(call, names):
-        with _progress(call, saga.name) as tell:
+        with exploring(call.out, saga.name) as tell:
             report = proof.verify(
                 saga,
                 faults=faults,
@@ -98,28 +99,6 @@ def _reports(
         if not call.out.json:
             _show(call, report)
         yield report
-
-
-@contextmanager
-def _progress(call: Invocation, name: str) -> Iterator[Told]:
-    """A bar on stderr, for people only. How much there is isn't known before the end."""
-    from rich.progress import (  # noqa: PLC0415 - start-up time
-        Progress,
-        SpinnerColumn,
-        TextColumn,
-        TimeElapsedColumn,
-    )
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    hidden = call.out.json or not call.out.errors.is_terminal
-    with Progress(*columns, console=call.out.errors, transient=True, disable=hidden) as bar:
-        task = bar.add_task(name)
-
-        def tell(worlds: int, waiting: int, faults: int) -> None:
-            text = f"{name}: {worlds:,} worlds, {waiting:,} to go so far, at {faults} faults"
-            bar.update(task, description=text)
-
-        yield tell
 
 
 def _show(call: Invocation, report: Report) -> None:
@@ -170,33 +149,58 @@ def _replayed(call: Invocation, names: list[str], trace: str, *, careless: bool)
 
 
 def _open_runs(call: Invocation) -> bool:
+    from orchestrator.participant.source_facts import (  # noqa: PLC0415 - start-up time
+        participants_near,
+    )
+    from orchestrator.testing.deployed import Deployed  # noqa: PLC0415 - start-up time
     from orchestrator.testing.open_runs import check_open_runs  # noqa: PLC0415 - start-up time
 
     if not call.settings.apps:
         raise UnknownSagaError("no apps to compare with: name their module with --app MODULE")
-    specs = {
-        participant.spec.qualified: participant.spec
-        for service in call.definitions.services
-        for participant in service.participants.values()
-    }
-    checked = check_open_runs(call.journal, specs)
+    known = call.definitions
+    near = [p for saga in known.sagas.values() for p in participants_near(saga.function).values()]
+    contracts = [*known.contracts, *(one for one in near if one.is_remote)]
+    deployed = Deployed(known.services, contracts)
+    with counting(call.out, "open runs", _open_count(call)) as tell:
+        checked = check_open_runs(call.journal, deployed, known.sagas.values(), tell)
     if call.out.json:
-        call.out.data({"ok": not checked.troubles, **_as_data(checked)})
-        return not checked.troubles
+        call.out.data({"ok": checked.ok, **plain(checked)})
+    else:
+        _show_open_runs(call, checked)
+    return checked.ok
+
+
+def _open_count(call: Invocation) -> int:
+    open_ = ("accepted", "running", "compensating", "stuck")
+    return sum(by.get(status, 0) for by in call.journal.counts().values() for status in open_)
+
+
+def _show_open_runs(call: Invocation, checked: OpenRuns) -> None:
     if checked.troubles:
-        shown = table("run", "saga", "step", "what would break", wrap="what would break")
+        shown = table("saga", "step", "runs", "what would break", right=("runs",), wrap=_WHAT)
         for one in checked.troubles:
-            what = f"{one.what}\n-> {one.fix}"
-            shown.add_row(one.run_id, f"{one.saga} {one.version}", one.step, what)
+            what = Text(f"{one.what}\n")
+            if one.examples:
+                ids = ", ".join(one.examples) + (", ..." if one.runs > len(one.examples) else "")
+                what.append(f"{ids}\n", style="dim")
+            what.append(f"-> {one.fix}", style="bold")
+            shown.add_row(f"{one.saga} {one.version}", one.step, f"{one.runs:,}", what)
         call.out.show(shown)
-    for service in checked.unchecked:
-        call.out.note(f"not checked: service {service}, which these apps don't define", "yellow")
+    for older in checked.older:
+        now = "no saga of this name" if older.defined is None else f"version {older.defined}"
+        call.out.note(
+            f"{older.runs:,} open runs of {older.saga} {older.version}: the apps define {now}; these go on with the "
+            "plan they were launched with",
+            "yellow",
+        )
+    for service in checked.elsewhere:
+        call.out.note(f"service {service} lives elsewhere: compared with its contract", "yellow")
     style = "bold red" if checked.troubles else "bold green"
+    count = len(checked.troubles)
     call.out.show(
-        Text(f"{checked.runs:,} open runs, {len(checked.troubles)} would break", style=style)
+        Text(
+            f"{checked.runs:,} open runs looked at; "
+            + (f"{count} thing{'' if count == 1 else 's'} would break" if count else "none breaks"),
+            style=style,
+        )
     )
-    return not checked.troubles
-
-
-def _as_data(checked: OpenRuns) -> dict[str, Any]:
-    return {"runs": checked.runs, "troubles": checked.troubles, "unchecked": checked.unchecked}

@@ -81,7 +81,7 @@ def test_an_unknown_saga_is_named(stage: Stage) -> None:
 def test_open_runs_of_an_empty_journal_are_fine(stage: Stage) -> None:
     assert _json(stage, "verify", "--open-runs") == (
         0,
-        {"ok": True, "runs": 0, "troubles": [], "unchecked": []},
+        {"ok": True, "runs": 0, "troubles": [], "older": [], "elsewhere": []},
     )
     assert _text(stage, "verify", "sound", "--open-runs")[0] == 2
 
