@@ -134,6 +134,10 @@ class StackError(SagaError):
     """A process that was started to try things out didn't come up; the end of its log says why."""
 
 
+class StagingError(SagaError):
+    """A test asks the ``sagas`` fixture for something that can't be; the text says what to write instead."""
+
+
 class IllegalEventError(SagaError):
     """An event doesn't fit the state it is applied to: a defect of ours that stops that run
     only.
