@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from orchestrator.kernel.state import ENDED
-from orchestrator.testing.moves import COST, Move, onward, possible
+from orchestrator.testing.moves import COST, Move, is_awaited_twice, onward, possible
 from orchestrator.testing.rules import Violated, check_rest, outcome_of
 from orchestrator.testing.steps import first, follow
 from orchestrator.testing.world import Space, World, key
@@ -105,13 +105,13 @@ def _expand(
     """Make every move there is; whether one violates an invariant."""
     world = node.world
     move: Move | None = None
-    every_order = spent + 1 < len(layers) or bool(space.invariants)
+    trouble = spent + 1 < len(layers)
+    every_order = trouble or not space.one_order or is_awaited_twice(world)
     try:
         if next(onward(world), None) is None:
             check_rest(space, world)
             if world.run.phase in ENDED or world.run.parked:
                 into.endings[outcome_of(world.run).status] += 1
-        trouble = spent + 1 < len(layers)
         for move in possible(space, world, trouble=trouble, every_order=every_order):
             into.transitions += 1
             after = follow(space, world, move)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from orchestrator.definition.plan import Call, Wait
 from orchestrator.errors import InvalidInputError
 from orchestrator.kernel.commands import Execute, Timer
-from orchestrator.kernel.state import Phase, Status
+from orchestrator.kernel.state import Status
 from orchestrator.testing.participants import REFUSED
 from orchestrator.testing.world import Copy, Space, World
 
@@ -67,8 +67,8 @@ def possible(
 ) -> Iterator[Move]:
     """Every move, those for nothing first; with ``trouble`` those that cost a fault too.
 
-    Without ``every_order`` only one of the steps that run beside each other goes on: where no fault can come between
-    them, they come to the same in any order.
+    Without ``every_order`` only one of the steps that run beside each other goes on: docs/verify.md says when that
+    loses nothing.
     """
     ahead = onward(world)
     yield from ahead if every_order else islice(ahead, 1)
@@ -84,10 +84,8 @@ def possible(
             yield Move("saga-timeout")
         elif world.run.steps[command.step].status is Status.WAITING:
             yield Move("no-signal", command.step)
-    if world.run.phase is Phase.FORWARD:
-        yield Move("cancel")
-    if world.out:
-        yield Move("crash")
+    yield Move("cancel")
+    yield Move("crash")
     yield from _signals(space, world)
 
 
@@ -106,6 +104,11 @@ def onward(world: World) -> Iterator[Move]:
         node = world.run.program.named[state.name]
         if state.status is Status.WAITING and isinstance(node, Wait):
             yield Move("signal", node.signal)
+
+
+def is_awaited_twice(world: World) -> bool:
+    """Whether a copy is on its way whose answer is waited for: what it does may depend on what others did before."""
+    return any((copy.step, copy.kind, copy.attempt) in world.out for copy in world.copies)
 
 
 def _troubles(space: Space, world: World, command: Execute) -> Iterator[Move]:

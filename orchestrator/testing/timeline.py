@@ -54,7 +54,7 @@ _SAID = {
     "wake": "it is time to try {step} again",
     "slept": "{step} is over",
     "signal": "signal {step} arrives",
-    "early-signal": "signal {step} arrives before anyone waits for it",
+    "early-signal": "signal {step} arrives when nobody waits for it",
     "again-signal": "signal {step} is sent once more",
     "double-signal": "signal {step} is delivered a second time",
     "no-signal": "no signal comes for {step} in time",

@@ -43,10 +43,13 @@ class Space:
         invariants: tuple[Invariant, ...] = (),
         *,
         careless: bool = False,
+        one_order: bool = True,
     ) -> None:
         self.program = program
         self.invariants = invariants
         self.careless = careless
+        self.one_order = one_order and not invariants
+        """Steps beside each other go on in one order where no fault can come between them."""
         self.facts = {
             name: facts.get(f"{node.service}.{node.participant}", NOTHING_KNOWN)
             for name, node in program.named.items()
@@ -95,7 +98,7 @@ def key(space: Space, world: World) -> Any:
     steps = {
         name: _step(space, step, world, name)
         for name, step in run.steps.items()
-        if name[0] != "@" or step.status in EXECUTING
+        if name[0] != "@" or step.status in _CALLBACKS
     }
     for copy in world.copies:
         if copy.step not in steps:
@@ -134,6 +137,8 @@ def _ordered(step: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 _PARTS = 10
+_CALLBACKS = EXECUTING | {Status.CALL_PARKED}
+"""What is left to say of a callback."""
 
 
 def _step(space: Space, step: StepState, world: World, name: str) -> tuple[Any, ...]:
