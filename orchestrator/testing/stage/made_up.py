@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import inspect as mi
 
+from orchestrator.definition.static_types import alternatives
 from orchestrator.definition.values import decode, is_model
 from orchestrator.errors import SagaError, StagingError
 
@@ -42,7 +43,12 @@ def made_up(type_: Any, what: str) -> Any:
 def _json(type_: Any, name: str, depth: int) -> Any:
     if is_model(type_):
         return _pydantic(type_, depth)
-    return None if type_ is object else _of(mi.type_info(type_), name, depth)
+    if type_ is object:
+        return None
+    members = [member for member in alternatives(type_) if member is not type(None)]
+    if len(members) > 1:  # which msgspec may not be able to tell apart
+        return _json(members[0], name, depth)
+    return _of(mi.type_info(type_), name, depth)
 
 
 def _of(info: mi.Type, name: str, depth: int) -> Any:

@@ -13,12 +13,12 @@ from orchestrator.definition.saga import Saga
 from orchestrator.definition.values import decode, encode
 from orchestrator.errors import StagingError
 from orchestrator.kernel.events import Event, Failure
+from orchestrator.kernel.evolve import fold
 from orchestrator.kernel.state import PARKED, RunState, Status
 from orchestrator.kernel.summary import RunStatus
 from orchestrator.testing.stage.steps import Entry, Steps
 from orchestrator.testing.stage.story import Called, Story
 from orchestrator.testing.stage.world import World
-from orchestrator.views.replay import replay
 
 R = TypeVar("R")
 E = TypeVar("E", bound=msgspec.Struct)
@@ -137,22 +137,16 @@ class SagaRun(Generic[R]):
         """The whole state as it was right after one of its events, or at a time: since the launch (seconds or a
         timedelta), or a datetime. Raises ``StagingError`` for a time before the launch and a foreign event.
         """
-        story = self._story
-        state = None
-        for past in replay(story.program.plan, story.records):
-            if isinstance(moment, msgspec.Struct):
-                if past.event == moment:
-                    return past.state
-            elif past.record.at > self._epoch_s(moment):
-                break
-            else:
-                state = past.state
-        if state is None:
-            what = (
-                "had that event" if isinstance(moment, msgspec.Struct) else "began after that time"
-            )
-            raise StagingError(f"{self!r} {'never ' if what.startswith('had') else ''}{what}")
-        return state
+        events = self.events
+        if isinstance(moment, msgspec.Struct):
+            if moment not in events:
+                raise StagingError(f"{self!r} never had the event {moment!r}")
+            number = events.index(moment) + 1
+        else:
+            number = sum(event.at <= self._epoch_s(moment) for event in events)
+            if not number:
+                raise StagingError(f"{self!r} began after that time")
+        return fold(self._story.program, events[:number])
 
     @property
     def timeline(self) -> str:

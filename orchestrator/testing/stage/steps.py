@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, overload
 
 from orchestrator.definition.action import Action
 from orchestrator.errors import StagingError
-
-Wanted = str | Action[..., Any] | Collection[Any]
-"""A step as a test names it; several in a set, in any order."""
 
 
 class Entry(NamedTuple):
@@ -21,7 +18,7 @@ class Entry(NamedTuple):
     participant: str
 
 
-class Steps(Sequence[str]):
+class Steps:
     """Keys of steps, in order. Compare with a list of steps' names or participants: ``run.did == [reserve, charge]``.
 
     A set in that list stands for steps in any order: ``[reserve, {charge, quote}, dispatch]``. ``"book"`` and
@@ -56,6 +53,9 @@ class Steps(Sequence[str]):
 
     def __iter__(self) -> Iterator[str]:
         return (entry.key for entry in self._entries)
+
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(self[:])
 
     def __contains__(self, wanted: object) -> bool:
         self._check(wanted)

@@ -32,7 +32,7 @@ from orchestrator.transport.messages import Work
 START_S = 1_893_456_000.0
 """Every test begins at midnight, 1 January 2030, UTC."""
 ATTEMPTS_MAX = 10_000
-"""So many attempts at one thing are taken for endless."""
+"""So many attempts at one thing are more than a test means to see."""
 
 _FOREVER_S = 1e9
 _PAGE = 10_000
@@ -157,7 +157,7 @@ class World:
         """A command has come to its participant, which begins with it."""
         if work.attempt > ATTEMPTS_MAX:
             raise StagingError(
-                f"{work.saga}: attempt {work.attempt:,} at {work.step}, and its retries have no end: let it succeed, "
+                f"{work.saga}: attempt {work.attempt:,} at {work.step}, and more to come: let it succeed in the end, "
                 "as with fails(times=2), give it a Retry that gives up, or use sagas.start and sagas.advance"
             )
         rule = self._script.rule(work.participant, work.step, undo=work.kind == "undo")
