@@ -101,7 +101,7 @@ def _impossible(move: Move, why: str) -> InvalidInputError:
     )
 
 
-def _identity(command: Execute) -> Identity:
+def _identity(command: Execute | Copy) -> Identity:
     return (command.step, command.kind, command.attempt)
 
 
@@ -243,7 +243,19 @@ def _copy_arrives(space: Space, world: World, move: Move) -> World:
         after = _recorded(space, after, copy, answer)
         if not copy.old:
             after = replace(after, heard=after.heard | {service})
-    return _reacted(space, after, _reply(world, copy, answer))
+    reply = _reply(world, copy, answer)
+    if _identity(copy) not in world.out:
+        _check_ignored(world, copy, reply)
+    return _reacted(space, after, reply)
+
+
+def _check_ignored(world: World, copy: Copy, reply: msg.Reply) -> None:
+    try:
+        events = kernel.decide(world.run, reply)
+    except Exception as error:
+        raise Violated(KERNEL, f"{type(error).__name__}: {error}") from error
+    if events:
+        raise Violated(IGNORED, f"a late answer of {copy.step} ({copy.kind}) does something")
 
 
 def _taken_over(space: Space, world: World) -> World:
@@ -335,14 +347,11 @@ def _without_inert(space: Space, world: World) -> World:
         and _is_settled(copy, world.records[copy.step])
     ]
     for copy in inert:
-        if (copy.step, copy.kind, copy.attempt) in world.out:
+        if _identity(copy) in world.out:
             continue  # its answer is waited for
         answer = answered(space, world, copy)
-        try:
-            events = kernel.decide(world.run, _reply(world, copy, answer))
-        except Exception as error:
-            raise Violated(KERNEL, f"{type(error).__name__}: {error}") from error
-        if events or answer.record != world.records[copy.step]:
+        _check_ignored(world, copy, _reply(world, copy, answer))
+        if answer.record != world.records[copy.step]:
             raise Violated(IGNORED, f"a late copy of {copy.step} ({copy.kind}) does something")
         world = replace(world, copies=world.copies - {copy})
     return world
