@@ -23,10 +23,13 @@ from orchestrator.participant.executor import WorkExecutor
 from orchestrator.participant.registry import Registry
 from orchestrator.participant.service import RemoteService, Service
 from orchestrator.participant.source_facts import participants_near
+from orchestrator.testing.stage.hiding import hidden
 from orchestrator.testing.stage.made_up import made_up
 from orchestrator.testing.stage.playing import AnyParticipant, AnyService, Playing, Scene
 from orchestrator.testing.stage.script import Rule
 from orchestrator.transport.messages import Answer, Work
+
+__tracebackhide__ = hidden
 
 Tables = MetaData | type[DeclarativeBase]
 Source = str | URL | Engine

@@ -6,9 +6,12 @@ from typing import Any
 
 from msgspec import inspect as mi
 
-from orchestrator.definition.static_types import alternatives
+from orchestrator.definition.static_types import present
 from orchestrator.definition.values import decode, is_model
 from orchestrator.errors import SagaError, StagingError
+from orchestrator.testing.stage.hiding import hidden
+
+__tracebackhide__ = hidden
 
 _NESTED_MAX = 6
 _INSTANT = "2030-01-01T00:00:00Z"
@@ -37,7 +40,7 @@ def made_up(type_: Any, what: str) -> Any:
         raise StagingError(
             f"{what} is a stand-in in this test, and no result can be made up for it ({error}): give one with "
             f"sagas.when({what}).returns(...)"
-        ) from error
+        ) from None
 
 
 def _json(type_: Any, name: str, depth: int) -> Any:
@@ -45,7 +48,7 @@ def _json(type_: Any, name: str, depth: int) -> Any:
         return _pydantic(type_, depth)
     if type_ is object:
         return None
-    members = [member for member in alternatives(type_) if member is not type(None)]
+    members = present(type_)
     if len(members) > 1:  # which msgspec may not be able to tell apart
         return _json(members[0], name, depth)
     return _of(mi.type_info(type_), name, depth)

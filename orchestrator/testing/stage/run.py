@@ -16,9 +16,12 @@ from orchestrator.kernel.events import Event, Failure
 from orchestrator.kernel.evolve import fold
 from orchestrator.kernel.state import PARKED, RunState, Status
 from orchestrator.kernel.summary import RunStatus
+from orchestrator.testing.stage.hiding import hidden
 from orchestrator.testing.stage.steps import Entry, Steps
 from orchestrator.testing.stage.story import Called, Story
 from orchestrator.testing.stage.world import World
+
+__tracebackhide__ = hidden
 
 R = TypeVar("R")
 E = TypeVar("E", bound=msgspec.Struct)

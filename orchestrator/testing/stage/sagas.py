@@ -25,6 +25,7 @@ from orchestrator.participant.declare import Participant
 from orchestrator.participant.service import RemoteService, Service
 from orchestrator.testing import proof
 from orchestrator.testing.stage.cast import Cast
+from orchestrator.testing.stage.hiding import hidden
 from orchestrator.testing.stage.run import SagaRun
 from orchestrator.testing.stage.script import (
     Rule,
@@ -35,6 +36,8 @@ from orchestrator.testing.stage.script import (
     check_undo,
 )
 from orchestrator.testing.stage.world import World
+
+__tracebackhide__ = hidden
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -207,9 +210,12 @@ class Sagas:
 
         Raises ``InvariantViolated`` with the shortest counterexample, ``AssertionError`` where a bound cut it short.
         """
-        report = proof.verify(
-            saga, faults=faults, careless=careless, worlds_max=worlds_max, check=True
-        )
+        __tracebackhide__ = True
+        report = proof.verify(saga, faults=faults, careless=careless, worlds_max=worlds_max)
+        if (shown := report.counterexample) is not None:
+            raise proof.InvariantViolated(
+                f"{proof.told(shown)}\n\nA test that reproduces it:\n\n{shown.test}"
+            )
         if report.cut:
             raise AssertionError(
                 f"{saga.name}: not everything was seen: {'; '.join(report.cut)}. Say fewer faults= or more worlds_max="

@@ -11,6 +11,9 @@ from orchestrator.definition.durations import Duration, seconds
 from orchestrator.errors import Refused, StagingError
 from orchestrator.participant.declare import Participant
 from orchestrator.participant.service import DEFAULT_PAYLOAD_LIMIT
+from orchestrator.testing.stage.hiding import hidden
+
+__tracebackhide__ = hidden
 
 P = ParamSpec("P")
 R = TypeVar("R")

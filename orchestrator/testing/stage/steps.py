@@ -9,6 +9,9 @@ from typing import Any, NamedTuple, overload
 
 from orchestrator.definition.action import Action
 from orchestrator.errors import StagingError
+from orchestrator.testing.stage.hiding import hidden
+
+__tracebackhide__ = hidden
 
 
 class Entry(NamedTuple):

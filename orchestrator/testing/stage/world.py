@@ -24,10 +24,13 @@ from orchestrator.kernel.pending import pending
 from orchestrator.kernel.program import Program
 from orchestrator.kernel.summary import RunSummary
 from orchestrator.testing.stage.cast import Cast
+from orchestrator.testing.stage.hiding import hidden
 from orchestrator.testing.stage.script import Rule, Script
 from orchestrator.testing.stage.story import Called, Story
 from orchestrator.testing.stage.wire import Wire
 from orchestrator.transport.messages import Work
+
+__tracebackhide__ = hidden
 
 START_S = 1_893_456_000.0
 """Every test begins at midnight, 1 January 2030, UTC."""
