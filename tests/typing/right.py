@@ -22,6 +22,7 @@ from orchestrator import (
     when,
 )
 from orchestrator.definition.references import contains, not_
+from orchestrator.testing import SagaRun, Sagas
 
 shop = Service("shop")
 stock = Service("stock", database="sqlite:///stock.db")
@@ -132,3 +133,18 @@ def launched() -> Receipt:
     """A launch by hand."""
     place_order.encode_input(Order("c", "a", 1, Decimal(1), []), note="x")
     return assert_type(place_order.decode_result({"payment": "p", "weights": []}), Receipt)
+
+
+def tested(sagas: Sagas) -> None:
+    """A test with the fixture."""
+    sagas.when(charge).fails(times=2).then.returns("paid").takes(5)
+    sagas.when(reserve, step="reserve").returns(Hold(1.0)).is_lost()
+    sagas.when(quote).does(lambda weight: f"{weight}")
+    sagas.when_undoing(charge).fails(ValueError("no")).takes(timedelta(days=1)).ends()
+    order = Order("c", "a", 1, Decimal(1), [])
+    run = assert_type(sagas.run(place_order, order), SagaRun[Receipt])
+    assert_type(sagas.start(place_order, order, "note", key="k").result, Receipt)
+    assert run.did == [reserve, {charge, "quote"}, dispatch] == run.undid
+    assert charge not in run.undid
+    assert "charge" in run.undid
+    run.skip(charge, "paid")

@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 from orchestrator import Retry, saga, wait_for, when
+from orchestrator.testing import Sagas
 from tests.typing.right import Order, Receipt, charge, dispatch, place_order, quote, reserve, weigh
 
 
@@ -33,3 +34,15 @@ def launched() -> None:
     place_order.encode_input("x")  # type: ignore[arg-type]
     place_order.encode_input(Order("c", "a", 1, Decimal(1), []), comment="x")  # type: ignore[call-arg]
     place_order.on_completed(place_order)  # type: ignore[type-var]
+
+
+def tested(sagas: Sagas) -> None:
+    """Mistakes in a test."""
+    sagas.when(charge).returns(5)  # type: ignore[arg-type]
+    sagas.when(charge).does(len)  # type: ignore[arg-type]
+    sagas.when(place_order)  # type: ignore[arg-type]
+    sagas.when("charge")  # type: ignore[arg-type]
+    sagas.when(charge).fails(times="2")  # type: ignore[arg-type]
+    sagas.when_undoing(charge).refuses()  # type: ignore[attr-defined]
+    sagas.run(place_order, "x")  # type: ignore[arg-type]
+    sagas.run(weigh, "a").result.size  # type: ignore[attr-defined] # noqa: B018 - it is the mistake
