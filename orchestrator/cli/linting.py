@@ -10,6 +10,7 @@ from rich.text import Text
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.invocation import Invocation, invocation
 from orchestrator.cli.verifying import wanted_sagas
+from orchestrator.errors import DefinitionError
 
 if TYPE_CHECKING:
     from orchestrator.definition.lint import Finding
@@ -48,17 +49,23 @@ def lint(
 def _findings(call: Invocation, names: list[str]) -> list[Finding]:
     from orchestrator.definition.lint import lint as look_over  # noqa: PLC0415 - start-up time
     from orchestrator.participant.source_facts import (  # noqa: PLC0415 - start-up time
-        facts_near,
+        facts_about,
         facts_of,
-        remote_near,
+        participants_near,
     )
 
     known = facts_of(call.definitions.services)
+    here = [one for service in call.definitions.services for one in service.participants.values()]
     found: list[Finding] = []
     for saga in wanted_sagas(call, names):
-        near = facts_near(saga.function)
-        registered = {*known, *remote_near(saga.function)}
-        found += look_over(saga, {**near, **known}, registered)
+        near = [one for one in participants_near(saga.function).values() if one.is_remote]
+        contracts = [*call.definitions.contracts, *near]
+        registered = {one.spec.qualified: one.spec for one in (*contracts, *here)}
+        try:
+            called = facts_about(saga)
+        except DefinitionError:
+            called = {}  # lint says so
+        found += look_over(saga, {**called, **known}, registered)
     return found
 
 

@@ -114,6 +114,7 @@ class Invocation(Generic[P, R]):
         building = self._building("pivot" if pivot else "call")
         spec, options = self._action.spec, self._options
         expressions = express(building, spec.parameters, args, kwargs, spec.qualified)
+        building.actions[spec.qualified] = self._action
         name = building.name(self._base_name(), explicit=options.name is not None)
         place = building.place()
         building.add(

@@ -49,6 +49,8 @@ class Building:
         """File and line of every named node."""
         self.signals: dict[str, Any] = {}
         """The type that each awaited signal carries."""
+        self.actions: dict[str, Any] = {}
+        """What is called, by ``service.action``."""
         self.inlining: list[object] = []
         """The sagas whose functions are running, outermost first."""
         self._prefix: tuple[str, ...] = ()

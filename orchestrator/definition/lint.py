@@ -5,11 +5,12 @@ What can't work at all is refused when the saga is compiled (see ``rules``); tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
+from orchestrator.definition.action import ActionSpec
 from orchestrator.definition.building import source_of
 from orchestrator.definition.facts import NOTHING_KNOWN, Facts
 from orchestrator.definition.lint_shape import (
@@ -40,6 +41,7 @@ class Finding(msgspec.Struct, frozen=True):
 RULES: dict[str, str] = {
     "definition": "what can't be compiled at all",
     "not-registered": "a step whose participant no service of the apps has",
+    "undo-not-registered": "a step whose undo the service of the apps hasn't got",
     "undo-empty": "an undo without a statement that does anything",
     "undo-needs-result": "an undo that reads a result which may be None",
     "undo-gives-up-first": "an undo that is tried for a shorter time than its action",
@@ -55,11 +57,13 @@ RULES: dict[str, str] = {
 
 
 def lint(
-    saga: Saga[..., Any], facts: Mapping[str, Facts], registered: Iterable[str] | None = None
+    saga: Saga[..., Any],
+    facts: Mapping[str, Facts],
+    registered: Mapping[str, ActionSpec] | None = None,
 ) -> list[Finding]:
     """Everything to look at in a saga, accepted findings included.
 
-    ``facts`` are by ``service.action``; so is ``registered``, and without it nothing is compared.
+    ``facts`` are by ``service.action``; so is ``registered``, what workers have, and without it nothing is compared.
     """
     try:
         plan = saga.plan
@@ -67,12 +71,15 @@ def lint(
         where = _where(str(error)) or source_of(saga.function)
         fix = "as the risk says; the saga can't be launched before"
         return [Finding("definition", saga.name, "", where, str(error), fix)]
-    known = None if registered is None else set(registered)
     found = [finding for check in _CHECKS for finding in check(plan, facts)]
-    if known is not None:
-        found += _not_registered(plan, known)
+    if registered is not None:
+        found += _not_registered(plan, registered)
     found = [
-        msgspec.structs.replace(one, accepted=saga.accepted.get((one.rule, one.step), ""))
+        msgspec.structs.replace(
+            one,
+            where=one.where or saga.sources.get(one.step) or source_of(saga.function),
+            accepted=saga.accepted.get((one.rule, one.step), ""),
+        )
         for one in found
     ]
     return found + list(_accepted_nothing(saga, found))
@@ -102,9 +109,17 @@ def _qualified(call: Call) -> str:
     return f"{call.service}.{call.participant}"
 
 
-def _not_registered(plan: Plan, known: set[str]) -> Iterator[Finding]:
+def _not_registered(plan: Plan, known: Mapping[str, ActionSpec]) -> Iterator[Finding]:
     for call in _calls(plan):
-        if _qualified(call) not in known:
+        spec = known.get(_qualified(call))
+        if spec is not None and call.undo is not None and spec.undo is None:
+            yield _finding(
+                plan, "undo-not-registered", call,
+                f"the saga counts on an undo of {_qualified(call)}, and its service has none: a run that needs it is "
+                "stuck",
+                f"attach it with @{call.participant}.undo, or correct the contract",
+            )  # fmt: skip
+        if spec is None:
             yield _finding(
                 plan, "not-registered", call,
                 f"no service of the apps has {_qualified(call)}: its command would wait for a worker that has it",
@@ -172,7 +187,7 @@ def _timeouts(plan: Plan, facts: Mapping[str, Facts]) -> Iterator[Finding]:
     for call in _calls(plan):
         if limit is None or call.name in past:
             continue
-        longest = max(call.timeout_s, call.retry.budget_s or 0.0)
+        longest = max(call.timeout_s, patience_s(call.retry))
         if longest > limit:
             yield _finding(
                 plan, "retry-past-timeout", call,
@@ -197,7 +212,7 @@ def _results(plan: Plan, facts: Mapping[str, Facts]) -> Iterator[Finding]:
 def _branches(plan: Plan, facts: Mapping[str, Facts]) -> Iterator[Finding]:
     del facts
     for name, step, why in unreachable(plan):
-        where = step.source if isinstance(step, Call) else ""
+        where = step.source if isinstance(step, Call) else ""  # else that of the condition
         yield Finding(
             "unreachable-branch", plan.saga, name, where,
             f"{why}, so the branch is never taken",

@@ -128,6 +128,8 @@ class Saga(Generic[P, R]):
         self._plan: Plan | None = None
         self._plan_hash: str | None = None
         self._signals: dict[str, Any] = {}
+        self._actions: dict[str, Action[..., Any]] = {}
+        self._sources: dict[str, str] = {}
         self.invariants: list[Invariant] = []
         """What ``saga verify`` checks of every ending; no part of the plan."""
         self.accepted: dict[tuple[str, str], str] = {}
@@ -157,6 +159,19 @@ class Saga(Generic[P, R]):
         """The signals its steps wait for, with the type of data each carries."""
         _ = self.plan
         return dict(self._signals)
+
+    @property
+    def actions(self) -> dict[str, Action[..., Any]]:
+        """The actions that its steps and callbacks call, by ``service.action``. Raises ``DefinitionError``."""
+        _ = self.plan
+        back = (action for actions in self._callbacks.values() for action in actions)
+        return {**self._actions, **{action.spec.qualified: action for action in back}}
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """File and line of every named part of its plan, conditions and waits among them."""
+        _ = self.plan
+        return dict(self._sources)
 
     # -- launching
 
@@ -290,6 +305,8 @@ class Saga(Generic[P, R]):
             result = self._result(at, value)
             body = checked(self.name, at.body())
         self._signals = at.signals
+        self._actions = at.actions
+        self._sources = at.sources
         plan = Plan(
             saga=self.name,
             version=self.version,

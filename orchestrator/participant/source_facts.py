@@ -21,19 +21,14 @@ def facts_of(services: Iterable[Service]) -> dict[str, Facts]:
     }
 
 
-def facts_near(function: Callable[..., Any]) -> dict[str, Facts]:
-    """The same for the participants that a saga's function, or the modules it refers to, can see."""
-    return {one.spec.qualified: _facts(one) for one in _seen(function, set())}
+def facts_about(saga: Saga[..., Any]) -> dict[str, Facts]:
+    """The same for the participants that a saga calls. Raises ``DefinitionError`` for one that can't be compiled."""
+    return {name: _facts(one) for name, one in saga.actions.items() if isinstance(one, Participant)}
 
 
 def participants_near(function: Callable[..., Any]) -> dict[str, Participant[..., Any]]:
     """By ``service.action``, every participant that a saga's function, or the modules it refers to, can see."""
     return {one.spec.qualified: one for one in _seen(function, set())}
-
-
-def remote_near(function: Callable[..., Any]) -> set[str]:
-    """``service.action`` of contracts of other repositories that a saga's function can see."""
-    return {one.spec.qualified for one in _seen(function, set()) if one.is_remote}
 
 
 def _facts(participant: Participant[..., Any]) -> Facts:

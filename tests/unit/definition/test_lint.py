@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from sqlalchemy.orm import Session
 
 from orchestrator import Call, Refused, Retry, Service, otherwise, parallel, remote, saga, when
+from orchestrator.definition.action import ActionSpec
 from orchestrator.definition.lint import RULES, Finding, lint, patience_s
 from orchestrator.definition.plan import RetryPolicy
 from orchestrator.definition.saga import Registry, Saga
 from orchestrator.errors import DefinitionError
-from orchestrator.participant.source_facts import facts_near, remote_near
+from orchestrator.participant.source_facts import facts_about
 
 shop = Service("shop", database="sqlite:///shop.db", timeout=5)
 web = Service("web")
@@ -81,8 +83,14 @@ def away(n: int) -> None:
     """Live elsewhere."""
 
 
-def _found(made: Saga[..., Any], registered: set[str] | None = None) -> list[Finding]:
-    return lint(made, facts_near(made.function), registered)
+def _found(
+    made: Saga[..., Any], registered: Mapping[str, ActionSpec] | None = None
+) -> list[Finding]:
+    try:
+        facts = facts_about(made)
+    except DefinitionError:
+        facts = {}
+    return lint(made, facts, registered)
 
 
 def _rules(made: Saga[..., Any]) -> set[tuple[str, str]]:
@@ -166,6 +174,7 @@ def test_a_branch_that_is_never_taken() -> None:
                 hold.options(name="never")(n)
 
     [finding] = _found(branching)
+    assert finding.where.startswith("tests/unit/definition/test_lint.py:")
     assert finding.rule == "unreachable-branch"
     assert "decided by one around it" in finding.risk
 
@@ -189,8 +198,7 @@ def test_what_is_not_registered_unless_it_is_remote() -> None:
         away(n)
         return held
 
-    assert "far.away" in remote_near(spread.function)
-    registered = {*remote_near(spread.function), "shop.ship"}
+    registered = {"far.away": away.spec, "shop.ship": ship.spec}
     assert [(f.rule, f.step) for f in _found(spread, registered)] == [("not-registered", "hold")]
 
 
