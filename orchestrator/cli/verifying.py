@@ -15,6 +15,7 @@ from orchestrator.cli.progress import counting, exploring
 from orchestrator.errors import UnknownSagaError
 
 if TYPE_CHECKING:
+    from orchestrator.definition.facts import Facts
     from orchestrator.definition.saga import Saga
     from orchestrator.testing.open_runs import OpenRuns
     from orchestrator.testing.proof import Report
@@ -79,19 +80,14 @@ def wanted_sagas(call: Invocation, names: list[str]) -> list[Saga[..., Any]]:
 def _reports(
     call: Invocation, names: list[str], faults: int, worlds: int, *, careless: bool
 ) -> Iterator[Report]:
-    from orchestrator.participant.source_facts import (  # noqa: PLC0415 - start-up time
-        facts_near,
-        facts_of,
-    )
     from orchestrator.testing import proof  # noqa: PLC0415 - start-up time
 
-    known = facts_of(call.definitions.services)
     for saga in wanted_sagas(call, names):
         with exploring(call.out, saga.name) as tell:
             report = proof.verify(
                 saga,
                 faults=faults,
-                facts={**facts_near(saga.function), **known},
+                facts=_facts(call, saga),
                 careless=careless,
                 worlds_max=worlds,
                 progress=tell,
@@ -99,6 +95,15 @@ def _reports(
         if not call.out.json:
             _show(call, report)
         yield report
+
+
+def _facts(call: Invocation, saga: Saga[..., Any]) -> dict[str, Facts]:
+    from orchestrator.participant.source_facts import (  # noqa: PLC0415 - start-up time
+        facts_about,
+        facts_of,
+    )
+
+    return {**facts_about(saga), **facts_of(call.definitions.services)}
 
 
 def _show(call: Invocation, report: Report) -> None:
@@ -133,7 +138,7 @@ def _replayed(call: Invocation, names: list[str], trace: str, *, careless: bool)
         raise typer.BadParameter("name the one saga it is a trace of", param_hint="--trace")
     [saga] = wanted_sagas(call, names)
     try:
-        lines = proof.replay(saga, trace, careless=careless)
+        lines = proof.replay(saga, trace, facts=_facts(call, saga), careless=careless)
     except proof.InvariantViolated as violated:
         if call.out.json:
             call.out.data({"ok": False, "violated": str(violated)})

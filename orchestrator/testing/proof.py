@@ -14,12 +14,12 @@ from orchestrator.definition.plan import Call, Plan
 from orchestrator.definition.saga import Saga
 from orchestrator.errors import InvalidInputError
 from orchestrator.kernel.program import Program
-from orchestrator.participant.source_facts import facts_near
+from orchestrator.participant.source_facts import facts_about
 from orchestrator.testing.abstract import SCENARIOS_MAX, abstract
 from orchestrator.testing.explorer import Explored, Found, Progress, explore
-from orchestrator.testing.moves import Move, onward, parse
-from orchestrator.testing.rules import BUILT_IN, Violated, check_rest
-from orchestrator.testing.steps import first, follow
+from orchestrator.testing.moves import Move, parse
+from orchestrator.testing.retrace import Retraced, retrace
+from orchestrator.testing.rules import BUILT_IN, Violated
 from orchestrator.testing.timeline import Line, narrated
 from orchestrator.testing.world import Space
 
@@ -125,26 +125,25 @@ def replay(
     facts: Mapping[str, Facts] | None = None,
     careless: bool = False,
 ) -> tuple[Line, ...]:
-    """Follow a trace; the timeline if every invariant holds along it.
+    """Follow a trace, and the run to its end; the timeline if every invariant holds.
 
-    Raises ``InvariantViolated`` when one doesn't, and ``InvalidInputError`` when the saga has changed so that the
-    trace can't be followed.
+    Where the saga has changed since, what isn't possible yet is waited for, and what never is is left out, said at the
+    end. Raises ``InvariantViolated``; ``InvalidInputError`` when the trace is about steps that are gone.
     """
     shape = abstract(saga.plan)
     space = _space(saga, shape.plan, facts, careless=careless)
     given, moves = _read(trace, {name: values[0] for name, values in shape.choices.items()})
+    done = Retraced()
     try:
-        world = first(space, given)
-        for move in moves:
-            world = follow(space, world, move)
-        if next(onward(world), None) is None:
-            check_rest(space, world)
+        retrace(space, given, moves, done)
     except Violated as violated:
-        found = Found(violated.invariant, violated.what, given, tuple(moves), 0)
+        found = Found(violated.invariant, violated.what, given, tuple(done.moves), 0)
         raise InvariantViolated(
             told(_counterexample(saga, space, found, careless=careless))
         ) from violated
-    return narrated(space, given, tuple(moves))
+    lines = narrated(space, given, tuple(done.moves))
+    left = (f"left out, as it never became possible: {move}" for move in done.left_out)
+    return (*lines, *(Line(lines[-1].at_s, text, fault=False, events=()) for text in left))
 
 
 def told(shown: Counterexample) -> str:
@@ -166,7 +165,7 @@ def shown_lines(timeline: tuple[Line, ...]) -> list[str]:
 def _space(
     saga: Saga[..., Any], plan: Plan, facts: Mapping[str, Facts] | None, *, careless: bool
 ) -> Space:
-    known = facts_near(saga.function) if facts is None else facts
+    known = facts_about(saga) if facts is None else facts
     return Space(Program(plan, saga.plan_hash), known, tuple(saga.invariants), careless=careless)
 
 

@@ -64,7 +64,7 @@ def test_a_trace_that_shows_nothing_ends_well(stage: Stage) -> None:
     code, text = _text(stage, "verify", "sound", "--trace", trace)
     assert code == 0, text
     assert "every invariant holds" in text
-    assert _text(stage, "verify", "sound", "--trace", "do send")[0] == 2
+    assert _text(stage, "verify", "sound", "--trace", "do count")[0] == 2
 
 
 def test_a_bound_that_cut_it_short_is_no_success(stage: Stage) -> None:

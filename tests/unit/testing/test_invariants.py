@@ -13,6 +13,7 @@ from orchestrator.definition.saga import Saga
 from orchestrator.kernel import decide, evolve
 from orchestrator.kernel import events as ev
 from orchestrator.kernel import messages as msg
+from orchestrator.kernel.codec import decode_event
 from orchestrator.kernel.commands import Command, Execute
 from orchestrator.kernel.pending import pending
 from orchestrator.kernel.state import RunState, StepState
@@ -87,10 +88,8 @@ def _notes_what_nobody_waits_for(patch: pytest.MonkeyPatch) -> None:
 
 
 def _keeps_something_outside_the_journal(patch: pytest.MonkeyPatch) -> None:
-    decoded = steps.decode_event
-
     def lossy(kind: str, version: int, data: bytes) -> ev.Event:
-        event = decoded(kind, version, data)
+        event = decode_event(kind, version, data)
         return replace(event, result=None) if isinstance(event, ev.StepSucceeded) else event
 
     patch.setattr(steps, "decode_event", lossy)
