@@ -50,6 +50,7 @@ class Service:
         self.is_remote = False
         if payload_limit < 1:
             raise DefinitionError(f"service {name!r}: payload_limit is {payload_limit!r} bytes")
+        self.payload_limit = payload_limit
         self.database = (
             None if database is None else Database(database, create_tables=create_barrier)
         )
