@@ -50,8 +50,15 @@ def pytest_runtest_makereport(
     report = yield
     made = item.stash.get(_SAGAS, None)
     if made is not None and report.when == "call" and report.failed and made.runs:
-        report.sections.append(("sagas", made.report()))
+        report.sections.append(("sagas", _told(made)))
     return report
+
+
+def _told(made: Sagas) -> str:
+    try:
+        return made.report()
+    except Exception as error:  # noqa: BLE001 - a report that can't be made must not hide why the test failed
+        return f"its runs can't be shown: {type(error).__name__}: {error}"
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:

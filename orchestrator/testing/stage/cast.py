@@ -21,7 +21,7 @@ from orchestrator.errors import StagingError
 from orchestrator.participant.declare import Participant
 from orchestrator.participant.executor import WorkExecutor
 from orchestrator.participant.registry import Registry
-from orchestrator.participant.service import RemoteService, Service
+from orchestrator.participant.service import DEFAULT_PAYLOAD_LIMIT, RemoteService, Service
 from orchestrator.participant.source_facts import participants_near
 from orchestrator.testing.stage.hiding import hidden
 from orchestrator.testing.stage.made_up import made_up
@@ -71,6 +71,7 @@ class Cast:
         self._shard = shard
         self._playing = Playing()
         self._known: dict[str, AnyParticipant] = {}
+        self._homes: dict[str, AnyService] = {}
         self._doubles: dict[str, _Double] = {}
         self._engines: list[Engine] = []
 
@@ -91,7 +92,7 @@ class Cast:
                     f"{saga.name} calls {qualified}, which isn't to be seen from the saga's module: say "
                     f"sagas.use(<the service {service!r}>) before it runs"
                 )
-            self._known[qualified] = participant
+            self._know(participant)
             if self._is_stand_in(participant) and not is_given(qualified):
                 made_up(participant.handler.returns, qualified)
 
@@ -105,7 +106,8 @@ class Cast:
                 found += thing.participants.values()
             else:
                 raise StagingError(f"{thing!r} is neither a service nor a participant")
-        self._known.update((participant.spec.qualified, participant) for participant in found)
+        for participant in found:
+            self._know(participant)
         return found
 
     def stand_in(self, things: Iterable[AnyService | AnyParticipant]) -> None:
@@ -179,6 +181,15 @@ class Cast:
         staged = replace(answer, shard=work.shard, took_s=0.0, worker="")
         return Performance(staged, scene.ran, scene.how)
 
+    def _know(self, participant: AnyParticipant) -> None:
+        home = _home(participant)
+        if self._homes.setdefault(home.name, home) is not home:
+            raise StagingError(
+                f"two services are named {home.name!r}, and {participant.spec.qualified} is of the second: was its "
+                "module imported anew? Use the service that the saga's own module sees"
+            )
+        self._known[participant.spec.qualified] = participant
+
     def _double(self, home: AnyService, source: Source | None) -> _Double:
         database = source
         if source is None and _has_database(home):
@@ -186,7 +197,8 @@ class Cast:
             database = self._own(
                 create_engine("sqlite://", poolclass=StaticPool, connect_args=memory)
             )
-        service = Service(home.name, database, queue=home.queue)
+        limit = DEFAULT_PAYLOAD_LIMIT if isinstance(home, RemoteService) else home.payload_limit
+        service = Service(home.name, database, queue=home.queue, payload_limit=limit)
         is_real = source is not None or not _has_database(home)
         for participant in home.participants.values():
             self._playing.play(participant, service, is_real=is_real)

@@ -174,9 +174,9 @@ class Sagas:
         days: float = 0.0,
     ) -> None:
         """Let so much time pass, in seconds or as a timedelta; everything that is due meanwhile happens."""
+        given = duration if isinstance(duration, timedelta) else timedelta(seconds=duration)
         more = timedelta(seconds=seconds, minutes=minutes, hours=hours, days=days)
-        passed_s = _seconds(duration) + more.total_seconds()
-        self._world.pass_time(self._world.now + passed_s)
+        self._world.pass_time(self._world.now + _checked_s(given + more))
 
     @property
     def now(self) -> datetime:
@@ -283,5 +283,5 @@ class Sagas:
         )
 
 
-def _seconds(duration: Duration) -> float:
+def _checked_s(duration: timedelta) -> float:
     return seconds(duration, "sagas.advance()", zero=True)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import testing
+
 pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parents[3]
@@ -169,6 +171,12 @@ def test_it_can_be_left_out(pytester: pytest.Pytester) -> None:
 def test_pytest_finds_it_by_its_entry_point() -> None:
     [found] = [one for one in entry_points(group="pytest11") if one.name == "sagas"]
     assert found.value == "orchestrator.testing.pytest_plugin"
+
+
+def test_every_public_name_is_there() -> None:
+    assert dir(testing) == sorted(testing.__all__)
+    assert all(getattr(testing, name) is not None for name in testing.__all__)
+    assert not hasattr(testing, "nothing_of_the_kind")
 
 
 def test_the_package_does_without_pytest() -> None:

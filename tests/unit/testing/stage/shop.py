@@ -26,6 +26,7 @@ stock = Service("stock", database="sqlite:///not/to/be/opened.db", timeout=60)
 bank = Service("bank", timeout=30, retry=Retry(attempts=3))
 post = Service("post", timeout=10)
 courier = remote("courier")
+scribe = Service("scribe", payload_limit=100)
 
 HEARD: list[str] = []
 """What the world outside was asked for; emptied by the tests' fixture."""
@@ -113,6 +114,11 @@ def listen(call: Call, ended: Ended) -> None:
     HEARD.append(f"heard: {ended.status}")
 
 
+@scribe.participant
+def letter() -> str:
+    return "dear"
+
+
 @courier.participant(undo=True)
 def fetch(weight: int) -> str:
     raise NotImplementedError
@@ -156,3 +162,9 @@ def many(skus: list[str]) -> list[Hold]:
     holds = reserve.map(skus)
     audit()
     return holds
+
+
+@saga()
+def correspond() -> str:
+    """Write a letter."""
+    return letter()

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session
 
-from orchestrator.errors import InvalidInputError, StagingError
+from orchestrator import Service
+from orchestrator.errors import DefinitionError, InvalidInputError, StagingError
 from orchestrator.kernel.events import StepFailed, StepSucceeded
 from orchestrator.kernel.state import Phase, Status
 from orchestrator.testing import Sagas
@@ -142,6 +143,27 @@ def test_arguments_are_checked_as_at_a_launch(sagas: Sagas) -> None:
         sagas.run(lambda: None)
 
 
+def test_two_services_of_one_name_are_told_apart(sagas: Sagas) -> None:
+    with pytest.raises(StagingError, match=r"two services are named 'bank'.*imported anew"):
+        sagas.use(shop.bank, _other_bank())
+
+
+def _other_bank() -> Service:
+    bank = Service("bank")
+
+    @bank.participant
+    def audit() -> None: ...
+
+    return bank
+
+
+def test_a_result_over_the_payload_limit_fails_as_in_production(sagas: Sagas) -> None:
+    sagas.when(shop.letter).returns("x" * 101)
+    run = sagas.run(shop.correspond)
+    assert run.stuck or run.compensated
+    assert "over the limit of 100" in run.reason
+
+
 # -- time
 
 
@@ -183,6 +205,13 @@ def test_signals_are_checked_against_the_saga(sagas: Sagas) -> None:
         run.signal("aproval")
     with pytest.raises(InvalidInputError, match="signal approval"):
         run.signal("approval", "yes")
+
+
+def test_time_does_not_go_back(sagas: Sagas) -> None:
+    with pytest.raises(DefinitionError, match=r"sagas.advance\(\).*is not a length of time"):
+        sagas.advance(hours=-1)
+    with pytest.raises(DefinitionError, match="not a length of time"):
+        sagas.advance(-0.5)
 
 
 def test_a_run_without_end_says_what_is_without_end(
