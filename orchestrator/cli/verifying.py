@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.text import Text
@@ -17,10 +18,12 @@ from orchestrator.errors import UnknownSagaError
 if TYPE_CHECKING:
     from orchestrator.definition.facts import Facts
     from orchestrator.definition.saga import Saga
+    from orchestrator.testing.explorer import Progress as Told
     from orchestrator.testing.open_runs import OpenRuns
     from orchestrator.testing.proof import Report
 
 _WHAT = "what would break"
+_FAULTS = 2
 
 
 def verify(
@@ -31,16 +34,26 @@ def verify(
     ] = None,
     *,
     faults: Annotated[
-        int, typer.Option("--faults", min=0, max=6, help="How many things may go wrong in one run.")
-    ] = 2,
+        int | None,
+        typer.Option("--faults", min=0, max=6, help="How many things may go wrong; 2 if not said."),
+    ] = None,
     worlds: Annotated[
-        int,
-        typer.Option("--worlds", min=1, help="Give up after so many worlds; it says if it did."),
-    ] = 500_000,
+        int | None,
+        typer.Option("--worlds", min=1, help="Give up after so many (500,000); it says if it did."),
+    ] = None,
     careless: Annotated[
         bool,
         typer.Option("--careless", help="What has no barrier doesn't turn down cancelled keys."),
     ] = False,
+    walks: Annotated[
+        int | None,
+        typer.Option(
+            "--walks", min=1, help="Instead: so many random walks, where there is too much to see."
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="The same walks again, if nothing has changed.")
+    ] = None,
     trace: Annotated[
         str | None, typer.Option("--trace", help="Replay a counterexample's trace; name one saga.")
     ] = None,
@@ -51,19 +64,52 @@ def verify(
     """Explore every failure of sagas from their plans; exit 1 if an invariant is violated or a bound cut it short."""
     call = invocation(context)
     given = names or []
+    how = {"--faults": faults, "--worlds": worlds, "--walks": walks, "--seed": seed}
     if open_runs:
-        if given or trace:
-            raise typer.BadParameter("it takes all runs; name no saga", param_hint="--open-runs")
+        _only("--open-runs", NAME=names, **{"--trace": trace, "--careless": careless}, **how)
         ok = _open_runs(call)
     elif trace is not None:
+        _only("--trace", **how)
         ok = _replayed(call, given, trace, careless=careless)
     else:
-        reports = list(_reports(call, given, faults, worlds, careless=careless))
+        if walks is None and seed is not None:
+            raise typer.BadParameter("it is the seed of --walks", param_hint="--seed")
+        if walks is not None:
+            _only("--walks", **{"--worlds": worlds})
+        bounds = _Bounds(
+            _FAULTS if faults is None else faults, worlds, walks or 0, _seed(walks, seed), careless
+        )
+        reports = list(_reports(call, given, bounds))
         ok = all(report.ok and not report.cut for report in reports)
         if call.out.json:
             call.out.data({"ok": ok, "sagas": reports})
     if not ok:
         raise typer.Exit(Exit.UNSUCCESSFUL)
+
+
+class _Bounds(NamedTuple):
+    """How far to look."""
+
+    faults: int
+    worlds: int | None
+    walks: int
+    seed: int
+    careless: bool
+
+
+def _only(what: str, **others: object) -> None:
+    """Refuse options that would do nothing."""
+    for name, value in others.items():
+        if value not in (None, False, []):
+            raise typer.BadParameter(f"it does nothing with {what}", param_hint=name)
+
+
+def _seed(walks: int | None, seed: int | None) -> int:
+    if walks is None or seed is not None:
+        return seed or 0
+    import secrets  # noqa: PLC0415 - start-up time
+
+    return secrets.randbelow(1_000_000)
 
 
 def wanted_sagas(call: Invocation, names: list[str]) -> list[Saga[..., Any]]:
@@ -77,24 +123,34 @@ def wanted_sagas(call: Invocation, names: list[str]) -> list[Saga[..., Any]]:
     return [sagas[name] for name in names or sorted(sagas)]
 
 
-def _reports(
-    call: Invocation, names: list[str], faults: int, worlds: int, *, careless: bool
-) -> Iterator[Report]:
+def _reports(call: Invocation, names: list[str], bounds: _Bounds) -> Iterator[Report]:
     from orchestrator.testing import proof  # noqa: PLC0415 - start-up time
 
     for saga in wanted_sagas(call, names):
-        with exploring(call.out, saga.name) as tell:
+        with _telling(call, saga.name, bounds) as tell:
             report = proof.verify(
                 saga,
-                faults=faults,
+                faults=bounds.faults,
                 facts=_facts(call, saga),
-                careless=careless,
-                worlds_max=worlds,
+                careless=bounds.careless,
+                worlds_max=bounds.worlds or proof.WORLDS_MAX,
+                walks=bounds.walks,
+                seed=bounds.seed,
                 progress=tell,
             )
         if not call.out.json:
             _show(call, report)
         yield report
+
+
+@contextmanager
+def _telling(call: Invocation, name: str, bounds: _Bounds) -> Iterator[Told]:
+    if not bounds.walks:
+        with exploring(call.out, name) as tell:
+            yield tell
+        return
+    with counting(call.out, f"{name}, random walks", bounds.walks) as count:
+        yield lambda walks, _waiting, _faults: count(walks)
 
 
 def _facts(call: Invocation, saga: Saga[..., Any]) -> dict[str, Facts]:
@@ -109,16 +165,13 @@ def _facts(call: Invocation, saga: Saga[..., Any]) -> dict[str, Facts]:
 def _show(call: Invocation, report: Report) -> None:
     from orchestrator.testing.proof import told  # noqa: PLC0415 - start-up time
 
-    seen = (
-        f"{report.worlds:,} worlds, up to {report.depth} moves deep, {report.scenarios} "
-        f"scenario{'' if report.scenarios == 1 else 's'}, {report.faults} faults, {report.seconds:.1f} s"
-    )
+    seen = f"{report.worlds:,} worlds, up to {report.depth} moves deep, {_far(report)}, {report.seconds:.1f} s"
     shown = report.counterexample
     if shown is None:
-        word, style = ("cut short", "yellow") if report.cut else ("holds", "green")
+        word, style = _verdict(report)
         endings = ", ".join(f"{n:,} {ending}" for ending, n in sorted(report.endings.items()))
-        call.out.show(Text.assemble((f"{report.saga}: {word}", f"bold {style}"), f"  {seen}"))
         call.out.show(
+            Text.assemble((f"{report.saga}: {word}", f"bold {style}"), f"  {seen}"),
             Text(f"  {len(report.invariants)} invariants over these endings: {endings}"),
         )
     else:
@@ -127,8 +180,23 @@ def _show(call: Invocation, report: Report) -> None:
         call.out.raw(shown.test)
     for text in report.cut:
         call.out.show(Text(f"  not everything was seen: {text}", style="yellow"))
+    for text in report.alike:
+        call.out.show(Text(f"  seen as one: {text}", style="dim"))
     for text in report.assumptions:
         call.out.show(Text(f"  assumed: {text}", style="dim"))
+
+
+def _far(report: Report) -> str:
+    faults = f"up to {report.faults} fault{'' if report.faults == 1 else 's'}"
+    if report.walks:
+        return f"{faults}, {report.walks:,} random walks of --seed {report.seed}"
+    return f"{faults}, {report.scenarios} scenario{'' if report.scenarios == 1 else 's'}"
+
+
+def _verdict(report: Report) -> tuple[str, str]:
+    if report.cut:
+        return "cut short", "yellow"
+    return ("nothing found, nothing proved", "yellow") if report.walks else ("holds", "green")
 
 
 def _replayed(call: Invocation, names: list[str], trace: str, *, careless: bool) -> bool:

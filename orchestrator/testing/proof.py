@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -21,6 +21,7 @@ from orchestrator.testing.moves import Move, parse
 from orchestrator.testing.retrace import Retraced, retrace
 from orchestrator.testing.rules import BUILT_IN, Violated
 from orchestrator.testing.timeline import Line, narrated
+from orchestrator.testing.walks import walk
 from orchestrator.testing.world import Space
 
 FAULTS = 2
@@ -56,6 +57,12 @@ class Report(msgspec.Struct, frozen=True):
     invariants: tuple[str, ...]
     cut: tuple[str, ...]
     """Every bound that left something out; empty when all there is was seen."""
+    alike: tuple[str, ...]
+    """Branches that count as one another, as only their names tell them apart."""
+    walks: int
+    """How many random walks were taken instead of exploring; 0 for none."""
+    seed: int | None
+    """Of the walks."""
     assumptions: tuple[str, ...]
     counterexample: Counterexample | None = None
 
@@ -76,21 +83,26 @@ def verify(
     facts: Mapping[str, Facts] | None = None,
     careless: bool = False,
     worlds_max: int = WORLDS_MAX,
+    walks: int = 0,
+    seed: int = 0,
     progress: Progress | None = None,
     check: bool = False,
 ) -> Report:
     """Explore every world of a saga with up to ``faults`` faults.
 
-    ``facts``, by ``service.action``, say what the participants' source shows; those that the saga's own module refers
-    to are read where it is None. ``careless``: what is called without a barrier does not turn down a key that was
-    cancelled. ``worlds_max`` bounds the worlds; the report says when it did. ``check`` raises ``InvariantViolated``.
+    ``facts``, by ``service.action``, say what the participants' source shows; where it is None, the source of those
+    that the saga calls is read. ``careless``: what is called without a barrier does not turn down a cancelled key.
+    ``worlds_max`` bounds the worlds; the report says when it did. ``walks``: so many random walks instead, those of
+    ``seed``, which prove nothing where they find nothing. ``check`` raises ``InvariantViolated``.
     """
     began = time.perf_counter()
     shape = abstract(saga.plan)
     space = _space(saga, shape.plan, facts, careless=careless)
     seen = Explored()
     scenarios = 0
-    for given in shape.scenarios():
+    if walks:
+        walk(space, shape, faults=faults, walks=walks, seed=seed, into=seen, progress=progress)
+    for given in shape.scenarios() if not walks else ():
         scenarios += 1
         explore(space, given, faults=faults, worlds_max=worlds_max, into=seen, progress=progress)
         if seen.found is not None or seen.cut:
@@ -107,7 +119,10 @@ def verify(
         seconds=round(time.perf_counter() - began, 3),
         endings=dict(seen.endings),
         invariants=(*BUILT_IN, *(getattr(i, "__name__", repr(i)) for i in saga.invariants)),
-        cut=_cut(seen, worlds_max, shape.combinations),
+        cut=_cut(seen, worlds_max, 0 if walks else shape.combinations),
+        alike=() if walks else tuple(_alike(space)),
+        walks=walks,
+        seed=seed if walks else None,
         assumptions=_assumptions(saga.plan, space, careless=careless),
         counterexample=None
         if seen.found is None
@@ -141,6 +156,8 @@ def replay(
         raise InvariantViolated(
             told(_counterexample(saga, space, found, careless=careless))
         ) from violated
+    if moves and len(done.left_out) == len(moves):
+        raise InvalidInputError("nothing of the trace is possible in this saga any more")
     lines = narrated(space, given, tuple(done.moves))
     left = (f"left out, as it never became possible: {move}" for move in done.left_out)
     return (*lines, *(Line(lines[-1].at_s, text, fault=False, events=()) for text in left))
@@ -219,6 +236,11 @@ def _test(saga: Saga[..., Any], found: Found, trace: str, *, careless: bool) -> 
 def _slug(text: str) -> str:
     words = "".join(c if c.isalnum() else " " for c in text.lower()).split()
     return "_".join(words[:6])
+
+
+def _alike(space: Space) -> Iterator[str]:
+    for group in space.symmetric:
+        yield " = ".join(", ".join(branch) for branch in group)
 
 
 def _cut(seen: Explored, worlds_max: int, combinations: int) -> tuple[str, ...]:

@@ -41,8 +41,6 @@ def retrace(space: Space, given: dict[str, Any], moves: list[Move], into: Retrac
         for one in (*ahead, move):
             into.moves.append(one)
             world = follow(space, world, one)
-    if moves and not into.moves:
-        raise InvalidInputError("nothing of the trace is possible in this saga any more")
     while (further := next(onward(world), None)) is not None:
         into.moves.append(further)
         world = follow(space, world, further)

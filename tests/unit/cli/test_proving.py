@@ -73,6 +73,44 @@ def test_a_bound_that_cut_it_short_is_no_success(stage: Stage) -> None:
     assert "not everything was seen: stopped at 10 worlds" in text
 
 
+def test_random_walks_find_what_is_there_and_prove_nothing(stage: Stage) -> None:
+    walks = ("--walks", "400", "--seed", "3")
+    code, said = _json(stage, "verify", "not_null_safe", *walks)
+    assert code == 1
+    [report] = said["sagas"]
+    assert (report["walks"], report["seed"]) == (400, 3)
+    assert (
+        _json(stage, "verify", "not_null_safe", *walks)[1]["sagas"][0]["counterexample"]
+        == (report["counterexample"])
+    )
+    code, text = _text(stage, "verify", "sound", "--walks", "20", "--seed", "3")
+    assert code == 0
+    assert "sound: nothing found, nothing proved" in text
+    assert "20 random walks of --seed 3" in text
+    assert "random walks of --seed " in _text(stage, "verify", "sound", "--walks", "2")[1]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--open-runs", "--faults", "3"),
+        ("--open-runs", "--careless"),
+        ("sound", "--trace", "do hold", "--worlds", "5"),
+        ("sound", "--seed", "3"),
+        ("sound", "--walks", "3", "--worlds", "5"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(stage: Stage, args: tuple[str, ...]) -> None:
+    assert _text(stage, "verify", *args)[0] == 2
+
+
+def test_branches_that_count_as_one_are_named(stage: Stage) -> None:
+    stage.defined = definitions(["sagas.trips"])
+    code, text = _text(stage, "verify", "book_trip", "--faults", "0")
+    assert code == 0
+    assert "seen as one: book_flight = book_hotel = book_car" in text
+
+
 def test_an_unknown_saga_is_named(stage: Stage) -> None:
     assert _text(stage, "verify", "nothing")[0] == 3
     assert _text(stage, "lint", "nothing")[0] == 3
