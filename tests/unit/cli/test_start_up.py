@@ -1,0 +1,45 @@
+"""What a command doesn't need isn't imported: a command line that makes people wait isn't used."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.journal.upgrade import upgrade
+
+ASK = """
+import json, sys
+from orchestrator.cli.app import main
+sys.argv = ["saga", *sys.argv[1:]]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+print(json.dumps(sorted(sys.modules)))
+"""
+NEVER = {"alembic", "celery", "fastapi", "kombu", "redis", "sqlalchemy.orm"}
+
+
+@pytest.mark.parametrize(
+    ("args", "without"),
+    [(("--help",), NEVER | {"pydantic", "sqlalchemy"}), (("list",), NEVER), (("stats",), NEVER)],
+    ids=["help", "list", "stats"],
+)
+def test_a_command_imports_what_it_needs(
+    args: tuple[str, ...], without: set[str], tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/journal.db"
+    upgrade(url, shards=1)
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, "--journal", url, *args],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    imported = set(json.loads(done.stdout.splitlines()[-1]))
+    assert imported & without == set()
