@@ -8,7 +8,7 @@ JOBS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo dev test check lint types bench guards storm simulate lock wheel clean
+.PHONY: help venv demo dev test check lint types bench guards storm crashes simulate lock wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -52,6 +52,9 @@ guards: $(STAMP) ## take each guard away, and see that a test fails
 
 storm: $(STAMP) ## 200 kills -9 over 2,000 runs on real processes, then the oracle
 	$(BIN)/python -m tests.e2e.storm $(ARGS)
+
+crashes: $(STAMP) ## kill -9 at every point of every saga's processes, and again in the recovery
+	$(BIN)/python -m tests.crash --jobs $(JOBS) $(ARGS)
 
 simulate: $(STAMP) ## schedules of faults under virtual time until one fails (HOURS=8, ARGS=--seed N)
 	$(BIN)/saga simulate $(if $(HOURS),--hours $(HOURS)) $(ARGS)
