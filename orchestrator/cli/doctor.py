@@ -173,16 +173,17 @@ def _participants(call: Invocation, plans: dict[str, Plan]) -> Iterator[Finding]
             "participants", "note", "not compared: no apps are named", "saga doctor --app MODULE"
         )
         return
-    known = {
-        f"{service.name}.{name}"
-        for service in call.definitions.services
-        for name in service.participants
-    }
+    defined = call.definitions
+    here = [one for service in defined.services for one in service.participants.values()]
+    known = {one.spec.qualified for one in (*here, *defined.contracts)}
     needed = {f"{c.service}.{c.participant}" for plan in plans.values() for c in calls_of(plan)}
     missing = sorted(needed - known)
     for name in missing:
-        what = f"open runs need {name}, and the apps don't define it"
-        yield Finding("participants", "problem", what, "deploy a worker that still has it")
+        what = f"plans of open runs call {name}, and the apps don't define it, nor a contract of it"
+        way_out = (
+            "`saga verify --open-runs` says which runs still need it: deploy a worker that has it"
+        )
+        yield Finding("participants", "problem", what, way_out)
     if not missing:
         yield Finding("participants", "ok", "the apps define all that open runs need")
 

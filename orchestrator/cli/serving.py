@@ -27,6 +27,7 @@ _FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 Processes = Annotated[
     int | None, typer.Option("--processes", "-p", min=1, help="Worker processes; one per core.")
 ]
+DevProcesses = Annotated[int, typer.Option("--processes", "-p", min=1, help="Worker processes.")]
 Queues = Annotated[
     str | None,
     typer.Option("--queues", metavar="A,B", help="Serve only these queues of the apps."),
@@ -82,7 +83,7 @@ def worker(context: typer.Context, processes: Processes = None, queues: Queues =
 def dev(
     context: typer.Context,
     folder: Folder = Path(".dev"),
-    processes: Processes = None,
+    processes: DevProcesses = 2,
     also: Also = None,
 ) -> None:
     """Keep broker, workers and a coordinator running for playing, until Ctrl-C."""
@@ -99,7 +100,7 @@ def dev(
     stack = Stack(
         folder,
         call.settings,
-        worker_processes=processes or 2,
+        worker_processes=processes,
         also=parsing.commands(also or ()),
         say=lambda line: call.out.note(line, "yellow"),
     )
@@ -161,19 +162,34 @@ def _page(call: Invocation, stack: Stack) -> None:
     where.add_row("logs", str(stack.folder / "logs"))
     where.add_row("apps", ", ".join(stack.settings.apps))
     where.add_row("sagas", ", ".join(sorted(sagas)) or "none: define one with @saga")
-    todo = Table.grid(padding=(0, 2, 0, 2), pad_edge=True)
-    todo.add_column(style="bold", overflow="fold")
-    todo.add_column(style="dim", overflow="fold")
-    todo.add_row(f"export SAGA_CONFIG={stack.config_file}", "so that `saga` finds this stack")
+    todo = [(f"export SAGA_CONFIG={stack.config_file}", "so that `saga` finds this stack")]
     for name, saga in sorted(sagas.items()):
         needed = [p for p in saga.plan.parameters if p not in saga.plan.optional]
         given = ", ".join(f'"{parameter}": ...' for parameter in needed)
-        todo.add_row(f"saga launch {name} '{{{given}}}'", "a run; or a file with its input")
-    todo.add_row("saga watch", "what happens")
-    todo.add_row("saga list", "the runs; `saga show RUN` for one of them")
+        todo.append((f"saga launch {name} '{{{given}}}'", "a run; or a file with its input"))
+    todo.append(("saga watch", "what happens"))
+    todo.append(("saga list", "the runs; `saga show RUN` for one of them"))
     call.out.show(Text("everything is up", style="bold green"), where, "")
-    call.out.show(Text("In another terminal", style="bold"), todo, "")
+    call.out.show(Text("In another terminal", style="bold"))
+    for line in commands_shown(todo, call.out.console.width):
+        call.out.console.print(line, soft_wrap=True)
+    call.out.show("")
     call.out.show(Text("Ctrl-C stops all of it.", style="dim"))
 
 
-__all__ = ["coordinator", "dev", "start_logging", "worker"]
+def commands_shown(todo: list[tuple[str, str]], width: int) -> list[Text]:
+    """Commands with remarks beside them, or above where that gets too wide; a command is never broken, to be copied."""
+    longest = max(len(command) for command, _ in todo)
+    if all(2 + longest + 2 + len(remark) <= width for _, remark in todo):
+        return [
+            Text.assemble((f"  {command:<{longest}}", "bold"), (f"  {remark}", "dim"))
+            for command, remark in todo
+        ]
+    return [
+        line
+        for command, remark in todo
+        for line in (Text(f"  # {remark}", style="dim"), Text(f"  {command}", style="bold"))
+    ]
+
+
+__all__ = ["commands_shown", "coordinator", "dev", "start_logging", "worker"]

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from orchestrator import wiring
 from orchestrator.cli import stack
 from orchestrator.cli.app import app
+from orchestrator.cli.serving import commands_shown
 
 MODULE = """
 from orchestrator import Service, saga
@@ -108,3 +109,15 @@ def test_a_further_command_needs_a_name_and_words(module: str, wrong: str) -> No
     result = CliRunner().invoke(app, ["dev", "--app", module, "--also", wrong])
     assert result.exit_code == 2
     assert "--also" in result.output
+
+
+def test_commands_to_copy_stand_beside_their_remarks_and_are_never_broken() -> None:
+    todo = [("saga list", "the runs"), ("saga launch order '{...}'", "a run")]
+    wide = [line.plain for line in commands_shown(todo, 80)]
+    assert wide == [
+        "  saga list                  the runs",
+        "  saga launch order '{...}'  a run",
+    ]
+    narrow = [line.plain for line in commands_shown(todo, 36)]
+    assert narrow[:2] == ["  # the runs", "  saga list"]
+    assert narrow[3] == "  saga launch order '{...}'"
