@@ -26,6 +26,8 @@ from orchestrator.kernel.state import (
     interruptible,
 )
 
+_EARLIER_ATTEMPT = "; an earlier attempt may have taken effect, and nothing can undo that"
+"""Why a step that was refused isn't simply given up."""
 ALWAYS_FINAL = frozenset(
     {
         "orchestrator.errors.InvalidInputError",
@@ -267,13 +269,13 @@ def _consequence(run: RunState, events: list[ev.Event], at: float) -> ev.Event |
     return None
 
 
-def _parked(run: RunState, key: str, at: float) -> ev.Event:
+def _parked(run: RunState, key: str, at: float, remark: str = "") -> ev.Event:
     step = run.steps[key]
     return ev.StepParked(
         at=at,
         step=key,
         kind=KIND[step.status],
-        reason=step.reason,
+        reason=step.reason + remark,
         failure=step.failure,
     )
 
@@ -295,8 +297,11 @@ def _given_up(run: RunState, key: str, at: float) -> ev.Event | None:
         return _parked(run, key, at)
     if run.phase is not Phase.FORWARD or step.status not in {Status.FAILED, Status.REFUSED}:
         return None
-    if not interruptible(run) or _may_be_irreversible(run, step):
+    if not interruptible(run):
         return _parked(run, key, at)
+    if _may_be_irreversible(run, step):
+        refused = step.status is Status.REFUSED
+        return _parked(run, key, at, _EARLIER_ATTEMPT if refused else "")
     return ev.CompensationStarted(
         at=at, reason=f"{key}: {step.reason}", step=key, failure=step.failure
     )

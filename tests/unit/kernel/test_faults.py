@@ -319,3 +319,12 @@ def test_an_error_without_a_barrier_may_have_come_after_the_effect() -> None:
     play.now += 10
     play.reply("a", "refused")
     assert play.out() == ["undo a 1"]
+
+
+def test_a_refusal_after_an_attempt_in_doubt_says_why_a_person_has_to_decide() -> None:
+    play = Play(plan(call("a"), call("p", undo=False, pivot=True, barrier=False, retry=TWICE)))
+    play.reply("a")
+    play.expire("p")
+    play.now += 10
+    assert names(play.reply("p", "refused")) == ["StepRefused", "StepParked"]
+    assert "an earlier attempt may have taken effect" in play.run.steps["p"].reason
