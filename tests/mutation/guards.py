@@ -32,12 +32,16 @@ _FENCE = "tests/contract/test_journal.py::TestFence::"
 _BARRIER = "tests/contract/test_barrier.py::"
 _FAULTS = "tests/unit/kernel/test_faults.py::"
 _LOOP = "tests/unit/coordinator/test_loop.py::"
+_CRASH = "tests/crash/test_crashes.py::test_a_process_may_die_at_every_kind_of_point"
 
 GUARDS: dict[str, Guard] = {
     "barrier_insert": Guard(
         "an action claims its effect's row before it acts",
         removals.barrier_insert,
-        [f"{_BARRIER}TestDo::test_a_duplicate_gets_the_stored_reply_and_does_nothing[sqlite]"],
+        [
+            f"{_BARRIER}TestDo::test_a_duplicate_gets_the_stored_reply_and_does_nothing[sqlite]",
+            _CRASH,
+        ],
     ),
     "tombstone": Guard(
         "an undo that comes first leaves a tombstone",
@@ -55,6 +59,7 @@ GUARDS: dict[str, Guard] = {
         [
             f"{_LOOP}test_a_paused_coordinator_that_wakes_up_can_append_nothing",
             f"{_FENCE}test_a_paused_writer_can_append_nothing_after_its_successor_began[sqlite]",
+            _CRASH,
         ],
     ),
     "deadline_watchdog": Guard(
@@ -95,7 +100,7 @@ GUARDS: dict[str, Guard] = {
     "dispatch_of_what_is_left": Guard(
         "a successor dispatches what its predecessor didn't",
         removals.dispatch_of_what_is_left,
-        [f"{_LOOP}test_a_successor_dispatches_what_was_never_dispatched"],
+        [f"{_LOOP}test_a_successor_dispatches_what_was_never_dispatched", _CRASH],
     ),
     "waiting_messages_first": Guard(
         "what waits in a gained shard's inbox is taken at once",
