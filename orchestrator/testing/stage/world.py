@@ -39,7 +39,6 @@ ATTEMPTS_MAX = 10_000
 
 _FOREVER_S = 1e9
 _PAGE = 10_000
-_ENDED = frozenset({"completed", "compensated"})
 
 
 class World:
@@ -97,14 +96,11 @@ class World:
 
     def is_at_rest(self, run_id: str) -> bool:
         """Whether a run has ended, waits for a person or for a signal without end."""
-        row = self.row(run_id)
-        if row.status in _ENDED and not row.open:
-            return True
         story = self.stories.get(run_id)
         if story is None:
             return False
         outstanding = pending(story.state)
-        if row.status == "stuck":
+        if self.row(run_id).status == "stuck":
             return not any(isinstance(command, Execute) for command in outstanding)
         return not outstanding
 

@@ -168,3 +168,12 @@ def many(skus: list[str]) -> list[Hold]:
 def correspond() -> str:
     """Write a letter."""
     return letter()
+
+
+@saga()
+def both(sku: str) -> None:
+    """Audit, and wait for a person at the same time, with no way back."""
+    announce.pivot(sku)
+    with parallel():
+        audit()
+        wait_for("go", str, timeout=timedelta(days=2))

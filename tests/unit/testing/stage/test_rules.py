@@ -95,6 +95,31 @@ def test_a_command_can_be_lost_on_its_way(sagas: Sagas) -> None:
     assert run.calls(charge)[0].outcome == "never carried out"
 
 
+def test_an_undo_that_finds_nothing_to_undo_is_none(sagas: Sagas) -> None:
+    """The run can't know that nothing happened; the barrier does."""
+    sagas.when(reserve).is_lost(effect=False, times=None)
+    run = sagas.run(order, "apple", 100)
+    assert run.compensated
+    assert [called.outcome for called in run.calls(reserve) if called.kind == "undo"] == [
+        "succeeded"
+    ]
+    assert run.did == run.undid == []
+
+
+def test_what_ended_is_over_for_every_part_of_it(sagas: Sagas) -> None:
+    rule = sagas.when(charge, optional=True).is_lost(times=None).takes(5).comes_twice()
+    rule.fails().ends()
+    run = sagas.run(order, "apple", 100)
+    assert [(called.answered, called.at_s) for called in run.calls(charge)] == [(True, 0.0)]
+
+
+def test_the_real_undo_takes_back_what_was_really_done_in_the_end(sagas: Sagas) -> None:
+    sagas.when(charge).returns("paid", times=1).is_lost()
+    sagas.when(shop.fetch).refuses("nobody is there")
+    assert sagas.run(order, "apple", 100).compensated
+    assert "refund ada paid 100" in shop.HEARD
+
+
 def test_a_command_that_comes_twice_has_one_effect(sagas: Sagas) -> None:
     sagas.when(reserve).comes_twice()
     run = sagas.run(order, "apple", 100)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, create_engine
@@ -108,6 +109,16 @@ def _left(engine: Engine) -> int:
         return session.get_one(Article, "apple").left
 
 
+def test_databases_are_let_go_of_at_the_end() -> None:
+    with Sagas() as sagas:
+        engine = sagas.database(shop.stock, tables=Tables)
+        pool = engine.pool
+        folder = Path(str(engine.url.database)).parent
+        assert folder.is_dir()
+    assert engine.pool is not pool
+    assert not folder.exists()
+
+
 def test_a_database_has_to_be_given_before_the_first_run(sagas: Sagas) -> None:
     sagas.run(order, "apple", 100)
     with pytest.raises(StagingError, match="before the first run"):
@@ -188,6 +199,15 @@ def test_a_signal_that_does_not_come_is_waited_for_in_no_time(sagas: Sagas) -> N
     assert run.compensated
     assert "signal didn't come in time" in run.reason
     assert sagas.now - datetime(2030, 1, 1, tzinfo=UTC) == timedelta(days=2)
+
+
+def test_a_run_that_is_stuck_is_left_there(sagas: Sagas) -> None:
+    """Though two days later a wait of it would be over."""
+    sagas.when(shop.audit).fails()
+    run = sagas.run(shop.both, "apple")
+    assert run.stuck
+    assert run.waiting == ["go"]
+    assert sagas.now - datetime(2030, 1, 1, tzinfo=UTC) < timedelta(hours=1)
 
 
 def test_a_run_that_only_a_signal_can_end_is_left_waiting(sagas: Sagas) -> None:
@@ -293,8 +313,16 @@ def test_a_client_for_code_that_launches(sagas: Sagas) -> None:
 
 def test_a_participant_may_launch_a_saga_itself(sagas: Sagas) -> None:
     client = sagas.client(order, shop.patient)
-    sagas.when(charge).does(lambda *_, **__: client.launch(shop.patient, "pear").id)
+    seen = []
+
+    def launch(customer: str, cents: int) -> str:
+        launched = client.launch(shop.patient, "pear")
+        seen.append(launched.summary().status)
+        return launched.id
+
+    sagas.when(charge).does(launch)
     assert sagas.run(order, "apple", 100).completed
+    assert seen == ["accepted"]  # it begins when the participant has returned
     assert [(run.saga.name, run.status) for run in sagas.runs] == [
         ("order", "completed"),
         ("patient", "running"),
