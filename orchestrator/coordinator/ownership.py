@@ -103,14 +103,17 @@ class Ownership:
         self._journal.drop_leases(self._owner, held)
 
     def _overtaken(self) -> set[int]:
-        """Shards that another has written since, and whose lease came back to us: we were asleep, or
-        our clock was off. Without anything to append the fence would never tell.
+        """Shards whose log isn't as we left it. Another has written, and the lease came back to us: we were
+        asleep, or our clock was off. Or the journal was restored from a backup behind our back. Without anything to
+        append the fence would never tell.
         """
         if not self.shards:
             return set()
-        epochs = {lease.shard: lease.epoch for lease in self._journal.leases()}
+        found = {lease.shard: (lease.epoch, lease.end) for lease in self._journal.leases()}
         return {
-            shard for shard, owned in self.shards.items() if epochs.get(shard) != owned.tenure.epoch
+            shard
+            for shard, owned in self.shards.items()
+            if found.get(shard) != (owned.tenure.epoch, owned.tenure.next_offset - 1)
         }
 
     def history(self, shard: int, run_id: str) -> LiveRun | None:

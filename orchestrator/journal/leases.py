@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, update
 
 from orchestrator.journal.port import LeaseState
-from orchestrator.journal.schema import COORDINATOR, LEASE, SHARD
+from orchestrator.journal.schema import COORDINATOR, EVENT, LEASE, SHARD
 
 FORGET_AFTER_TTLS = 10
 """Heartbeats this many lease times old are removed."""
@@ -58,8 +58,15 @@ def alive(connection: Connection, now: float) -> list[str]:
 
 def states(connection: Connection) -> list[LeaseState]:
     """Every lease that is held."""
+    end = select(func.coalesce(func.max(EVENT.c.offset), 0)).where(EVENT.c.shard == LEASE.c.shard)
     query = (
-        select(LEASE.c.shard, LEASE.c.owner, SHARD.c.epoch, LEASE.c.expires_at)
+        select(
+            LEASE.c.shard,
+            LEASE.c.owner,
+            SHARD.c.epoch,
+            LEASE.c.expires_at,
+            end.correlate(LEASE).scalar_subquery(),
+        )
         .join(SHARD, SHARD.c.shard == LEASE.c.shard)
         .where(LEASE.c.owner != "")
         .order_by(LEASE.c.shard)

@@ -302,7 +302,7 @@ class MemoryJournal:
         """Every lease that is held."""
         with self._lock:
             return [
-                LeaseState(number, shard.owner, shard.epoch, shard.expires_at)
+                LeaseState(number, shard.owner, shard.epoch, shard.expires_at, shard.end[0])
                 for number, shard in enumerate(self._tables.shards)
                 if shard.owner
             ]

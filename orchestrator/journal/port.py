@@ -69,12 +69,14 @@ class ShardWrite(msgspec.Struct, frozen=True):
 
 
 class LeaseState(msgspec.Struct, frozen=True):
-    """Who holds a shard's lease, for operators."""
+    """Who holds a shard's lease, and how far the shard has got."""
 
     shard: int
     owner: str
     epoch: int
     expires_at: float
+    end: int
+    """The offset of the shard's last record."""
 
 
 class RunFilter(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -356,7 +356,7 @@ class TestLeases:
     def test_a_lease_shows_the_epoch_of_its_shard(self, journal: Journal) -> None:
         journal.take_leases("a", 0.0, 10.0, 1)
         journal.begin_tenure(0, "a", 0.0)
-        assert [(lease.shard, lease.epoch) for lease in journal.leases()] == [(0, 1)]
+        assert [(x.shard, x.epoch, x.end) for x in journal.leases()] == [(0, 1, 1)]
 
     def test_expired_shards_go_to_one_taker_only(self, journal: Journal) -> None:
         barrier = threading.Barrier(4)

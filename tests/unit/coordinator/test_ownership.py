@@ -95,3 +95,24 @@ def test_a_participant_that_has_heard_of_a_later_tenure_than_the_journal_is_caug
         "RunCompleted",
     ]
     assert list(journal.verify()) == []
+
+
+def test_a_coordinator_with_nothing_to_write_notices_that_the_log_was_set_back() -> None:
+    """A replica that lagged took over: what the run has done since is forgotten, and nobody else would drive it."""
+    journal, transport, now = MemoryJournal(1), ScriptedTransport(), [1_000.0]
+    journal.launch([request(plan_of("a"), RUN)])
+    options = CoordinatorOptions(owner="one", lease_s=10)
+    coordinator = Coordinator(journal, transport, options, lambda: now[0])
+    while journal.find(RUN).status == "accepted":
+        coordinator.turn(0)
+    backup = journal.backup()
+    for _ in range(6):
+        coordinator.turn(0)
+    assert journal.find(RUN).status == "completed"
+    journal.restore(backup)
+    assert journal.find(RUN).status == "running"
+    for _ in range(30):
+        now[0] += 2
+        coordinator.turn(0)
+    assert journal.find(RUN).status == "completed"
+    assert list(journal.verify()) == []
