@@ -9,6 +9,7 @@ import typer
 
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.invocation import invocation
+from orchestrator.errors import InvalidInputError
 
 FINDINGS_MAX = 100
 
@@ -74,6 +75,44 @@ def check_journal(context: typer.Context) -> None:
         call.out.note(f"{len(shown)}{' or more' if more else ''} findings", "red")
     else:
         call.out.show("every shard's chain holds, and the read model says what the log says")
+    if found:
+        raise typer.Exit(Exit.UNSUCCESSFUL)
+
+
+@journal.command("forgotten")
+def forgotten(context: typer.Context) -> None:
+    """After restoring a backup: effects in the apps' databases that the log doesn't account for; exit 1 on any."""
+    call = invocation(context)
+    from orchestrator.views.forgotten import Known  # noqa: PLC0415 - start-up time
+    from orchestrator.views.forgotten import forgotten as look  # noqa: PLC0415 - start-up time
+
+    services = call.definitions.services
+    asked = [service for service in services if service.database is not None]
+    unasked = sorted(service.name for service in services if service.database is None)
+    if not asked:
+        raise InvalidInputError(
+            "no service with a database is known here: name modules with --app, or set SAGA_APPS"
+        )
+    found = [
+        finding
+        for service in asked
+        for finding in look(
+            call.journal,
+            (Known(service.name, held.run, held.step, held.status) for held in service.held()),
+        )
+    ]
+    if call.out.json:
+        call.out.data({"ok": not found, "findings": found, "not_compared": unasked})
+    else:
+        for finding in found:
+            ending = " (the run is open: it may meet it again)" if finding.open else ""
+            call.out.show(
+                f"{finding.run} {finding.step} at {finding.service}: {finding.what}{ending}"
+            )
+        for name in unasked:
+            call.out.note(f"{name}: not compared, it has no database of its own")
+        if not found:
+            call.out.show("the log accounts for every effect that the participants remember")
     if found:
         raise typer.Exit(Exit.UNSUCCESSFUL)
 

@@ -34,6 +34,7 @@ Reverse = Callable[[Connection, "Done | None"], None]
 
 T = TypeVar("T")
 
+_PAGE = 1_000
 _PRUNE_BATCH = 500
 
 
@@ -63,6 +64,15 @@ class Settled(msgspec.Struct, frozen=True):
     reply: str | None = None
     failure: Failure | None = None
     duplicate: bool = False
+
+
+class Held(msgspec.Struct, frozen=True):
+    """An effect as the barrier remembers it."""
+
+    run: str
+    step: str
+    status: str
+    """One of ``done``, ``refused``, ``undone``, ``tombstone``."""
 
 
 class Barrier:
@@ -106,6 +116,20 @@ class Barrier:
         """A connection whose transaction can't write; nothing is remembered of what is done with it."""
         with read_only(self._engine().connect()) as connection:
             yield connection
+
+    def held(self) -> Iterator[Held]:
+        """Every row, those of one run together; read in pages, so of no single moment."""
+        columns = (barrier.c.effect_key, barrier.c.run, barrier.c.step, barrier.c.status)
+        page = select(*columns).order_by(barrier.c.effect_key).limit(_PAGE)
+        last = ""
+        while True:
+            with self._engine().connect() as connection:
+                rows = connection.execute(page.where(barrier.c.effect_key > last)).all()
+            for row in rows:
+                last = row.effect_key
+                yield Held(row.run, row.step, row.status)
+            if len(rows) < _PAGE:
+                return
 
     def prune(self, older_than: timedelta) -> int:
         """Delete rows of effects older than this; returns how many.

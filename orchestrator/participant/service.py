@@ -6,6 +6,7 @@ serves is what it was given.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqlalchemy import URL, Engine
 from orchestrator.definition.durations import Duration, seconds
 from orchestrator.definition.retry import Retry
 from orchestrator.errors import DefinitionError, SagaError
+from orchestrator.participant.barrier import Held
 from orchestrator.participant.database import Database
 from orchestrator.participant.declare import NAME, Declare, Participant
 from orchestrator.participant.handler import Handler
@@ -105,6 +107,12 @@ class Service:
         self._own_database("nothing to prune")
         assert isinstance(self.performer, WithDatabase)
         return self.performer.barrier.prune(older_than)
+
+    def held(self) -> Iterator[Held]:
+        """Every effect that this service's barrier remembers; ``DefinitionError`` without a database."""
+        self._own_database("it remembers nothing")
+        assert isinstance(self.performer, WithDatabase)
+        return self.performer.barrier.held()
 
     def dispose(self) -> None:
         """Let go of the database connections; they are made again when needed. A forked worker calls it first."""

@@ -1,14 +1,22 @@
 """`saga doctor`, `saga db`, `saga journal`, serving, errors and the reference."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
 from orchestrator import errors
 from orchestrator.cli.app import app
 from orchestrator.cli.exits import Exit, exit_code
 from orchestrator.cli.reference import reference
+from orchestrator.participant.executor import WorkExecutor
+from orchestrator.participant.registry import Registry
+from orchestrator.participant.service import Service
+from orchestrator.transport.messages import Answer, Work
+from orchestrator.wiring import Definitions
 from tests.unit.cli.stage import Stage
 
 ROOT = Path(__file__).parents[3]
@@ -153,3 +161,28 @@ def test_the_reference_is_up_to_date() -> None:
 
 def test_version() -> None:
     assert real("--version")[1].startswith("saga-orchestrator ")
+
+
+def test_effects_that_a_restored_journal_forgot_are_listed(stage: Stage, tmp_path: Path) -> None:
+    shop = Service("shop", database=f"sqlite:///{tmp_path / 'shop.db'}")
+
+    @shop.participant
+    def act(session: Session, a: int) -> None: ...
+
+    assert stage.run("journal", "forgotten").exit_code == 2
+    stage.defined = Definitions({}, [shop, Service("bank")])
+    executor = WorkExecutor(Registry.of([shop]))
+    work = Work("f" * 32, 0, 1, "reserve", "do", 1, "shop.act", {"a": 1}, 10.0)
+    answers: list[Answer] = []
+    found = stage.run("journal", "forgotten", "--app", "x")
+    assert found.exit_code == 0, found.output
+    assert "bank: not compared" in found.output
+    transport = SimpleNamespace(answer=answers.extend)
+    executor.execute([work], transport)
+    assert [answer.outcome for answer in answers] == ["succeeded"]
+    found = stage.run("journal", "forgotten", "--app", "x")
+    assert found.exit_code == 1
+    assert f"{'f' * 32} reserve at shop" in found.output
+    said = json.loads(stage.run("journal", "forgotten", "--app", "x", "--json").stdout)
+    assert said["not_compared"] == ["bank"]
+    assert [finding["step"] for finding in said["findings"]] == ["reserve"]
