@@ -56,8 +56,9 @@ storm: $(STAMP) ## 200 kills -9 over 2,000 runs on real processes, then the orac
 crashes: $(STAMP) ## kill -9 at every point of every saga's processes, and again in the recovery
 	$(BIN)/python -m tests.crash --jobs $(JOBS) $(ARGS)
 
-simulate: $(STAMP) ## schedules of faults under virtual time until one fails (HOURS=8, ARGS=--seed N)
-	$(BIN)/saga simulate $(if $(HOURS),--hours $(HOURS)) $(ARGS)
+simulate: $(STAMP) ## schedules of faults under virtual time until one fails (HOURS=8, SCHEDULES=N, ARGS=--seed N)
+	$(BIN)/saga simulate --processes $(JOBS) \
+		$(if $(HOURS),--hours $(HOURS)) $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(ARGS)
 
 wheel: $(STAMP) ## build the wheel into dist/
 	rm -rf dist

@@ -15,7 +15,7 @@ from orchestrator.definition.plan import Plan
 from orchestrator.errors import UnknownSagaError
 
 if TYPE_CHECKING:
-    from orchestrator.testing.simulator import Campaign, Schedule
+    from orchestrator.testing.simulation.results import Campaign, Schedule
 
 _SCHEDULES = 1_000
 _HOUR_S = 3_600.0
@@ -36,18 +36,22 @@ def simulate(
     hours: Annotated[
         float | None, typer.Option("--hours", min=0.0, help="Go on for so long instead.")
     ] = None,
+    processes: Annotated[
+        int, typer.Option("--processes", min=1, help="How many play at the same time.")
+    ] = 1,
     trace: Annotated[
         bool, typer.Option("--trace", help="Show what happens in the one schedule of --seed.")
     ] = False,
 ) -> None:
     """Play schedules of losses, kills, pauses and repairs, each from its seed; exit 1 when one fails."""
     call = invocation(context)
+    from orchestrator.testing.parallel import simulate as play  # noqa: PLC0415 - start-up time
     from orchestrator.testing.simulator import Simulator  # noqa: PLC0415 - start-up time
 
-    simulator = Simulator(None if saga is None else _plan(call, saga))
+    plan = None if saga is None else _plan(call, saga)
     if trace:
         with _silence():
-            schedule = simulator.play(seed)
+            schedule = Simulator(plan).play(seed)
         _show_one(call, schedule)
         return
 
@@ -59,8 +63,17 @@ def simulate(
 
         count = None if hours is not None else schedules or _SCHEDULES
         seconds = None if hours is None else hours * _HOUR_S
-        campaign = simulator.run(seed, count, seconds, progress=progress)
-    _show(call, campaign)
+        campaign = play(
+            plan,
+            first_seed=seed,
+            schedules=count,
+            seconds=seconds,
+            processes=processes,
+            progress=progress,
+        )
+    _show(call, campaign, seed)
+    if campaign.interrupted:
+        raise typer.Exit(Exit.INTERRUPTED)
     if campaign.failed:
         raise typer.Exit(Exit.UNSUCCESSFUL)
 
@@ -100,22 +113,25 @@ def _plan(call: Invocation, name: str) -> Plan:
     return found.plan
 
 
-def _show(call: Invocation, campaign: Campaign) -> None:
+def _show(call: Invocation, campaign: Campaign, first_seed: int) -> None:
     if call.out.json:
         call.out.data(campaign)
         return
-    faults = "; ".join(f"{n:,} {name}" for name, n in sorted(campaign.faults.items()))
     runs = ", ".join(f"{n:,} {status}" for status, n in sorted(campaign.runs.items()))
     call.out.show(
-        f"{campaign.schedules:,} schedules in {campaign.elapsed_s:.0f} s"
+        f"{campaign.schedules:,} schedules from seed {first_seed} in {campaign.elapsed_s:.0f} s"
         f" ({_per_s(campaign):.0f} a second), {campaign.virtual_s / _HOUR_S:,.0f} virtual hours",
         f"runs: {runs or 'none'}",
-        f"faults: {faults or 'none'}",
+        f"faults: {sum(campaign.faults.values()):,}",
     )
+    for name, number in sorted(campaign.faults.items()):
+        call.out.show(f"  {number:>9,} {name}")
     for schedule in campaign.failed:
         call.out.show("", *schedule.trace[-_TRACE_SHOWN:])
         call.out.note(f"seed {schedule.seed} fails; show it whole with --seed and --trace", "red")
         _complain(call, schedule)
+    if not campaign.failed:
+        call.out.show("no seed failed")
 
 
 def _per_s(campaign: Campaign) -> float:

@@ -7,49 +7,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import count
 
-import msgspec
-
 from orchestrator.definition.plan import Call, Plan
 from orchestrator.errors import IllegalEventError
 from orchestrator.testing.simulation.dice import Dice
+from orchestrator.testing.simulation.growth import FORGETFUL
 from orchestrator.testing.simulation.oracle import violations
-from orchestrator.testing.simulation.plans import (
-    FORGETFUL,
-    Workload,
-    every_call,
-    random_workload,
-)
+from orchestrator.testing.simulation.plans import Workload, every_call, random_workload
+from orchestrator.testing.simulation.results import Campaign, Schedule
 from orchestrator.testing.simulation.shapes import workload_of
 from orchestrator.testing.simulation.shop import Shop
 from orchestrator.testing.simulation.world import START_S, RestlessError, World
-
-
-class Schedule(msgspec.Struct, frozen=True):
-    """What came of one seed."""
-
-    seed: int
-    violations: tuple[str, ...]
-    trace: tuple[str, ...]
-    digest: str
-    """The same for the same seed, on every machine and in every process."""
-    faults: dict[str, int]
-    steps: int
-    """How many things happened."""
-    runs: dict[str, int]
-    """Runs by how they ended."""
-    virtual_s: float
-
-
-class Campaign(msgspec.Struct):
-    """What came of many seeds."""
-
-    schedules: int = 0
-    steps: int = 0
-    virtual_s: float = 0.0
-    elapsed_s: float = 0.0
-    faults: dict[str, int] = {}
-    runs: dict[str, int] = {}
-    failed: list[Schedule] = []
 
 
 class Simulator:
@@ -94,28 +61,24 @@ class Simulator:
         failures: int = 1,
         progress: Callable[[Campaign], None] | None = None,
     ) -> Campaign:
-        """Seeds from ``first_seed`` on: so many schedules, so many seconds, or until ``failures`` have failed."""
+        """Seeds from ``first_seed`` on: so many schedules, so many seconds, or until ``failures`` have failed.
+
+        An interrupt from the keyboard ends it as well.
+        """
         campaign = Campaign()
-        faults: Counter[str] = Counter()
-        runs: Counter[str] = Counter()
         started = time.monotonic()
-        for seed in _seeds(first_seed, schedules):
-            schedule = self.play(seed)
-            campaign.schedules += 1
-            campaign.steps += schedule.steps
-            campaign.virtual_s += schedule.virtual_s
-            faults.update(schedule.faults)
-            runs.update(schedule.runs)
-            if schedule.violations:
-                campaign.failed.append(schedule)
-            campaign.elapsed_s = time.monotonic() - started
-            campaign.faults, campaign.runs = dict(faults), dict(runs)
-            if progress is not None:
-                progress(campaign)
-            if len(campaign.failed) >= failures:
-                break
-            if seconds is not None and campaign.elapsed_s >= seconds:
-                break
+        try:
+            for seed in _seeds(first_seed, schedules):
+                campaign.add(self.play(seed))
+                campaign.elapsed_s = time.monotonic() - started
+                if progress is not None:
+                    progress(campaign)
+                if len(campaign.failed) >= failures:
+                    break
+                if seconds is not None and campaign.elapsed_s >= seconds:
+                    break
+        except KeyboardInterrupt:
+            campaign.interrupted = True
         return campaign
 
 
@@ -130,8 +93,9 @@ def _calls(plan: Plan) -> list[Call]:
 
 def _keep_promises(dice: Dice, workload: Workload) -> None:
     """A world that forgets cancelled keys is promised that an action's undo comes after its deadline: a clock that
-    jumps breaks that, so the two don't meet in one schedule.
+    jumps breaks that, and so does a journal that forgets its deadlines: these don't meet in one schedule.
     """
     services = {call.service for call in _calls(workload.plan)}
     if FORGETFUL in services:
         dice.forbid("clock jumped")
+        dice.forbid("journal restored")

@@ -10,7 +10,9 @@ import pytest
 from sqlalchemy import Connection
 
 from orchestrator.coordinator.loop import Coordinator
+from orchestrator.coordinator.ownership import Ownership
 from orchestrator.coordinator.turn import Arrival, Decisions
+from orchestrator.errors import FencedError
 from orchestrator.journal import memory
 from orchestrator.journal.port import ShardWrite, Tenure
 from orchestrator.journal.records import rows_of
@@ -68,22 +70,26 @@ def barrier_epoch_check(patch: pytest.MonkeyPatch) -> None:
 
 def primary_key_fence(patch: pytest.MonkeyPatch) -> None:
     """Whoever writes has written."""
+    patch.setattr(memory.MemoryJournal, "append", _unfenced)
+
+
+def log_fence(patch: pytest.MonkeyPatch) -> None:
+    """The epoch and a free place are enough to write: whether the log is the one that was known isn't asked."""
 
     def append(self: memory.MemoryJournal, writes: Sequence[ShardWrite]) -> list[Tenure]:
-        tables, tenures = self._tables, []
         for write in writes:
-            rows, after = rows_of(write)
-            shard = tables.shards[after.shard]
-            for row in rows:
-                shard.add(row)
-            shard.cursor_offset, shard.cursor_at = after.cursor_offset, after.cursor_at
-            tables.runs.update({run.run_id: run for run in write.runs})
-            for consumed in write.consumed:
-                tables.inbox.pop(consumed, None)
-            tenures.append(after)
-        return tenures
+            shard = self._tables.shards[write.tenure.shard]
+            free = write.tenure.next_offset > shard.end[0]
+            if shard.epoch != write.tenure.epoch or not free:
+                raise FencedError(write.tenure.shard)
+        return _unfenced(self, writes)
 
     patch.setattr(memory.MemoryJournal, "append", append)
+
+
+def looking_at_the_log(patch: pytest.MonkeyPatch) -> None:
+    """A coordinator that has nothing to write believes that the log is as it left it."""
+    patch.setattr(Ownership, "_overtaken", lambda self: set())
 
 
 def watchdog(patch: pytest.MonkeyPatch) -> None:
@@ -139,6 +145,21 @@ def match_on_attempt(patch: pytest.MonkeyPatch) -> None:
         return step if executing and step and KIND[step.status] == message.kind else None
 
     patch.setattr(decide, "_outstanding", outstanding)
+
+
+def _unfenced(journal: memory.MemoryJournal, writes: Sequence[ShardWrite]) -> list[Tenure]:
+    tables, tenures = journal._tables, []
+    for write in writes:
+        rows, after = rows_of(write)
+        shard = tables.shards[after.shard]
+        for row in rows:
+            shard.add(row)
+        shard.cursor_offset, shard.cursor_at = after.cursor_offset, after.cursor_at
+        tables.runs.update({run.run_id: run for run in write.runs})
+        for consumed in write.consumed:
+            tables.inbox.pop(consumed, None)
+        tenures.append(after)
+    return tenures
 
 
 def _first(connection: Connection) -> bool:

@@ -14,14 +14,26 @@ from typing import TypeVar
 T = TypeVar("T")
 
 FAULTS: Mapping[str, float] = {
+    "coordinator killed before lease": 0.001,
+    "coordinator killed after lease": 0.001,
+    "coordinator killed before tenure": 0.01,
+    "coordinator killed after tenure": 0.02,
+    "coordinator killed while reading": 0.0005,
     "coordinator killed before append": 0.01,
     "coordinator killed after append": 0.015,
     "coordinator killed before publish": 0.01,
+    "coordinator killed amid publish": 0.06,
     "coordinator killed after publish": 0.01,
     "coordinator killed before acknowledge": 0.01,
+    "coordinator killed amid acknowledge": 0.06,
     "coordinator killed after acknowledge": 0.01,
+    "coordinator paused after tenure": 0.02,
+    "coordinator paused while reading": 0.0005,
     "coordinator paused before append": 0.01,
+    "coordinator paused after append": 0.01,
     "coordinator paused before publish": 0.02,
+    "coordinator paused amid publish": 0.05,
+    "coordinator paused after publish": 0.005,
     "coordinator paused before acknowledge": 0.01,
     "power failure instead of a kill": 0.3,
     "journal unavailable": 0.003,
@@ -40,6 +52,7 @@ FAULTS: Mapping[str, float] = {
     "participant times out": 0.02,
     "participant fails after its effect": 0.02,
     "undo fails": 0.06,
+    "worker paused before the effect": 0.08,
     "worker killed before the effect": 0.02,
     "worker killed after the effect": 0.02,
     "worker killed after the commit": 0.02,
@@ -47,6 +60,7 @@ FAULTS: Mapping[str, float] = {
     "participant's commit unknown, written": 0.01,
     "participant's commit unknown, not written": 0.01,
     "participant not registered": 0.005,
+    "journal restored": 0.1,
 }
 """What goes wrong by itself, and its probability where it could."""
 
@@ -54,6 +68,7 @@ _SEVERE = [
     name for name in FAULTS if name.startswith(("coordinator", "power", "command", "answer"))
 ]
 _FOCUS = 0.2
+"""How often at least, in a schedule where a few faults happen all the time."""
 
 DISTURBANCES: Mapping[str, int] = {
     "coordinator killed": 3,
@@ -102,9 +117,10 @@ class Dice:
         """From here on nothing goes wrong by itself."""
         self._rates = {}
 
-    def forbid(self, disturbance: str) -> None:
-        """Leave a disturbance out of this schedule."""
-        del self._disturbances[disturbance]
+    def forbid(self, what: str) -> None:
+        """Leave a fault or a disturbance out of this schedule."""
+        self._rates.pop(what, None)
+        self._disturbances.pop(what, None)
 
     def _mix(self) -> dict[str, float]:
         draw = self.random

@@ -120,7 +120,11 @@ class Endpoint:
     def dispatch(self, bundles: Sequence[Bundle]) -> list[Exception | None]:
         """See the port."""
         self._interruptions.at("before publish")
-        errors = [self._network.publish(bundle) for bundle in bundles]
+        errors: list[Exception | None] = []
+        for bundle in bundles:
+            if errors:
+                self._interruptions.at("amid publish")
+            errors.append(self._network.publish(bundle))
         self._interruptions.at("after publish")
         return errors
 
@@ -142,7 +146,9 @@ class Endpoint:
         if not received:
             return
         self._interruptions.at("before acknowledge")
-        for message in received:
+        for position, message in enumerate(received):
+            if position:
+                self._interruptions.at("amid acknowledge")
             shard, number = message.token
             self._network.streams.get(shard, {}).pop(number, None)
         self._interruptions.at("after acknowledge")

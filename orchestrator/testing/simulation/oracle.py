@@ -1,8 +1,14 @@
 """What must hold after every schedule, whatever happened in it.
 
-(a) every accepted launch has a run; (b) each step's net effect is 0 or 1, and just what the run says of itself; (c)
-every run has ended, or is stuck with a reason; (d) the logs have no gap and their hash chains hold; (e) the read model
-is what a replay of the log makes; and nothing received is left unacknowledged, no message is a defect.
+(a) every accepted launch has a run; (b) each step's net effect is 0 or 1, and just what the run says of itself, so
+nothing is won or lost over all participants; (c) every run has ended, or is stuck with a reason; (d) the logs have no
+gap and their hash chains hold; (e) the read model is what a replay of the log makes; (f) no participant's database is
+left in a transaction, and its barrier says what its books say. And nothing received is left unacknowledged, no message
+is a defect.
+
+Where the journal was restored from a backup it can't know what it forgot. Then no effect may happen twice all the same,
+and whatever a run says wrongly of an effect that a barrier remembers must be found by ``views.forgotten``; everywhere
+else that must find nothing.
 """
 
 from __future__ import annotations
@@ -12,8 +18,9 @@ from collections.abc import Iterator
 from orchestrator.definition.plan import Call
 from orchestrator.errors import IllegalEventError
 from orchestrator.kernel.state import Phase, RunState, Status
-from orchestrator.testing.simulation.shop import Effect, Key
+from orchestrator.testing.simulation.ledger import Effect, Key
 from orchestrator.testing.simulation.world import World
+from orchestrator.views.forgotten import Known, forgotten
 from orchestrator.views.read_model import differences
 
 
@@ -23,19 +30,60 @@ def violations(world: World) -> Iterator[str]:
     defects = world.defects["defects"]
     if defects:
         yield f"(c) the coordinators met {defects} messages they couldn't take"
-    yield from (f"(d) {fault}" for fault in world.journal.verify())
+    faults = [f"(d) {fault}" for fault in world.journal.verify()]
+    yield from faults
+    if faults:  # there is no log that anything could be compared with
+        return
     yield from (f"(e) {difference}" for difference in differences(world.journal))
+    known = list(world.shop.known())
+    yield from _at_rest(world, known)
     effects = world.shop.effects()
     for effect in effects:
         yield from _once(effect)
+    excused = _Excuses(world, known)
+    yield from excused.unasked
     for run_id in world.launched:
         try:
-            yield from _run(world, run_id, effects)
+            yield from _run(world, run_id, effects, excused)
         except IllegalEventError as error:
             yield f"(d) {run_id[:4]} can't be replayed: {error}"
+    for effect in effects:
+        key = (effect.run, effect.step)
+        if effect.run in world.forgotten and effect.done > effect.undone and not excused.step(key):
+            yield f"(b) {effect.run[:4]} {effect.step}: its run is forgotten, and nobody finds its effect"
     left = sum(map(len, world.network.streams.values()))
     if left:
         yield f"(c) {left} answers were never acknowledged"
+
+
+class _Excuses:
+    """Steps of which a run may say something wrong, because the journal was restored and it is known."""
+
+    def __init__(self, world: World, known: list[Known]) -> None:
+        found = list(forgotten(world.journal, known))
+        self._restored = world.restored
+        self._remembered = {(effect.run, effect.step) for effect in known}
+        self._found = {(finding.run, finding.step) for finding in found}
+        self.unasked: list[str] = []
+        """Findings where nothing was forgotten."""
+        if not world.restored:
+            self.unasked = [f"(b) {f.run[:4]} {f.step}: seems forgotten: {f.what}" for f in found]
+
+    def step(self, key: Key) -> bool:
+        """Whether what the run says wrongly of this step is found, or leaves no trace that could be."""
+        if not self._restored:
+            return False
+        callback = key[1].startswith("@")  # may have told what was then forgotten
+        return callback or key in self._found or key not in self._remembered
+
+
+def _at_rest(world: World, known: list[Known]) -> Iterator[str]:
+    for service in world.shop.unfinished():
+        yield f"(f) {service}: a transaction was left open"
+    standing = {(effect.run, effect.step) for effect in known if effect.status == "done"}
+    for (run_id, step), net in world.shop.booked().items():
+        if bool(net) is not ((run_id, step) in standing):
+            yield f"(f) {run_id[:4]} {step}: {net} is booked, and the barrier says otherwise"
 
 
 def _once(effect: Effect) -> Iterator[str]:
@@ -46,7 +94,7 @@ def _once(effect: Effect) -> Iterator[str]:
         yield f"{what} was undone {effect.undone} times after {effect.done}"
 
 
-def _run(world: World, run_id: str, effects: list[Effect]) -> Iterator[str]:
+def _run(world: World, run_id: str, effects: list[Effect], excused: _Excuses) -> Iterator[str]:
     who = run_id[:4]
     row = world.journal.find(run_id)
     state = world.state(run_id)
@@ -58,26 +106,33 @@ def _run(world: World, run_id: str, effects: list[Effect]) -> Iterator[str]:
     if row.status not in {"completed", "compensated", "stuck"}:
         waiting = {k: s.status.value for k, s in state.steps.items() if s.status is not Status.DONE}
         yield f"(c) {who}: {row.status} at rest, {waiting}"
-    net: dict[Key, int] = {}
+    net: dict[str, int] = {}
     for effect in effects:
-        key = (effect.run, effect.step)
-        net[key] = net.get(key, 0) + effect.done - effect.undone
-    mine = {step: total for (run, step), total in net.items() if run == run_id}
-    for step, total in mine.items():
+        if effect.run == run_id:
+            net[effect.step] = net.get(effect.step, 0) + effect.done - effect.undone
+    for step, total in net.items():
         if total not in {0, 1}:
             yield f"(b) {who} {step}: its net effect is {total}"
-        if total and state.phase is Phase.COMPENSATED and not step.startswith("@"):
-            yield f"(b) {who} {step}: compensated, and its effect is still there"
-    if state.phase is Phase.COMPLETED:
-        yield from _completed(who, state, mine)
+    wrong = _compensated(net) if state.phase is Phase.COMPENSATED else _completed(state, net)
+    for step, what in wrong:
+        if not excused.step((run_id, step)):
+            yield f"(b) {who} {step}: {what}"
 
 
-def _completed(who: str, state: RunState, net: dict[str, int]) -> Iterator[str]:
+def _compensated(net: dict[str, int]) -> Iterator[tuple[str, str]]:
+    for step, total in net.items():
+        if total and not step.startswith("@"):
+            yield step, "compensated, and its effect is still there"
+
+
+def _completed(state: RunState, net: dict[str, int]) -> Iterator[tuple[str, str]]:
+    if state.phase is not Phase.COMPLETED:
+        return
     for key, step in state.steps.items():
         node = state.program.named[step.name]
         done = step.status is Status.DONE and isinstance(node, Call) and not node.read_only
         if done and net.get(key) != 1:
-            yield f"(b) {who} {key}: completed, and its net effect is {net.get(key, 0)}"
-    for step_key in net:
-        if step_key not in state.steps:
-            yield f"(b) {who} {step_key}: it took effect, and the run doesn't know of it"
+            yield key, f"completed, and its net effect is {net.get(key, 0)}"
+    for key in net:
+        if key not in state.steps:
+            yield key, "it took effect, and the run doesn't know of it"

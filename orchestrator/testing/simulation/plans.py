@@ -1,7 +1,8 @@
 """Random plans of every shape the builder knows, legal by the rules a saga is compiled by.
 
 Their steps use four kinds of participants, which ``shop`` plays: with a barrier, at least once beside a database, and
-at least once without one, in front of an outside world that refuses cancelled keys or one that forgets them.
+at least once without one, in front of an outside world that refuses cancelled keys or one that forgets them. Some are
+asynchronous.
 """
 
 from __future__ import annotations
@@ -16,45 +17,21 @@ from orchestrator.definition.plan import (
     Call,
     Const,
     Each,
-    Expr,
-    Field,
-    Item,
-    Let,
     Node,
-    Operation,
     Parallel,
     Param,
     Plan,
-    Record,
     Result,
     RetryPolicy,
     Sequence,
-    Sleep,
-    Undo,
-    Wait,
     When,
     children,
 )
+from orchestrator.testing.simulation.growth import STEP_TIMEOUT_S, Grower
 
-SIGNALS = ("go", "stop")
-STEP_TIMEOUT_S = 10.0
-FORGETFUL = "courier"
-"""The service whose outside world forgets keys; see ``shop``."""
 RESULT: dict[str, Any] = {"v": 2, "ok": True, "list": [1, 2]}
 
-_BROKEN = Field(Const(1), "nothing")
-_KINDS = (("shop", "act"), ("shop", "act"), ("shop", "ship"), ("bank", "pay"))
-_MOST_NODES = 9
-_DEEPEST = 3
-
-Scope = tuple[str, ...]
-
-
-class Seen(NamedTuple):
-    """A name whose result may be read, and the ``Each`` nodes around it."""
-
-    name: str
-    scope: Scope
+_EVENTS = ("on_completed", "on_compensated", "on_stuck")
 
 
 class Workload(NamedTuple):
@@ -69,15 +46,13 @@ class Workload(NamedTuple):
 def random_workload(random: Random) -> Workload:
     """A plan of any shape, with a pivot or without, and an input for it."""
     forgetful = random.random() < 0.25
-    grower = _Grower(random, forgetful=forgetful)
+    grower = Grower(random, forgetful=forgetful)
     body = grower.body()
     pivots = _candidates(body)
     if pivots and random.random() < 0.5:
         keep_undo, strip = random.random() < 0.5, random.random() < 0.5
         body, _ = _with_pivot(body, random.choice(pivots), keep_undo=keep_undo, strip=strip)
-    callbacks = [
-        event for event in ("on_completed", "on_compensated", "on_stuck") if random.random() < 0.2
-    ]
+    callbacks = [event for event in _EVENTS if random.random() < 0.2]
     plan = Plan(
         saga="random",
         version=1,
@@ -99,161 +74,11 @@ def hearing(retry: RetryPolicy) -> Call:
 
 def every_call() -> list[Call]:
     """One call of every participant that random plans use."""
-    grower = _Grower(Random(0), forgetful=False)
-    kinds = (("shop", "act"), ("shop", "ship"), ("bank", "pay"), (FORGETFUL, "send"))
-    calls = [grower.of_kind("x", kind, Const(1), read_only=False) for kind in kinds]
-    calls.append(grower.of_kind("x", ("shop", "look"), Const(1), read_only=True))
+    grower = Grower(Random(0), forgetful=True)
+    kinds = sorted(set(grower.kinds))
+    calls = [grower.call("x", kind, Const(1), read_only=False) for kind in kinds]
+    calls.append(grower.call("x", ("shop", "look"), Const(1), read_only=True))
     return [*calls, hearing(RetryPolicy())]
-
-
-class _Grower:
-    """Draws a plan's nodes, one name after the other."""
-
-    def __init__(self, random: Random, *, forgetful: bool) -> None:
-        self.random = random
-        self.kinds = (*_KINDS, (FORGETFUL, "send"), (FORGETFUL, "send")) if forgetful else _KINDS
-        self.names = 0
-        self.budget = random.randint(2, _MOST_NODES)
-
-    def body(self) -> Sequence:
-        first = self.of_kind("first", ("shop", "act"), Const(0), read_only=False)
-        sequence, _ = self.sequence((), (Seen("first", ()),), 0)
-        return Sequence((first, *sequence.nodes))
-
-    def sequence(
-        self, scope: Scope, seen: tuple[Seen, ...], depth: int
-    ) -> tuple[Sequence, tuple[Seen, ...]]:
-        nodes: list[Node] = []
-        for _ in range(self.random.randint(1, 3)):
-            if self.budget <= 0:
-                break
-            node, seen = self.node(scope, seen, depth)
-            nodes.append(node)
-        return Sequence(tuple(nodes)), seen
-
-    def node(
-        self, scope: Scope, seen: tuple[Seen, ...], depth: int
-    ) -> tuple[Node, tuple[Seen, ...]]:
-        self.budget -= 1
-        kinds = [*["call"] * 6, "wait", "sleep", "let"]
-        if depth < _DEEPEST:
-            kinds += ["parallel", "parallel", "when", "each", "sequence"]
-        match self.random.choice(kinds):
-            case "parallel":
-                return self.parallel(scope, seen, depth)
-            case "when":
-                return self.when(scope, seen, depth)
-            case "each":
-                return self.each(scope, seen, depth)
-            case "sequence":
-                return self.sequence(scope, seen, depth + 1)
-            case kind:
-                return self.leaf(kind, scope, seen)
-
-    def leaf(
-        self, kind: str, scope: Scope, seen: tuple[Seen, ...]
-    ) -> tuple[Node, tuple[Seen, ...]]:
-        self.names += 1
-        name = f"s{self.names}"
-        node: Node
-        match kind:
-            case "wait":
-                timeout_s = self.random.choice((None, 20.0, 200.0))
-                node = Wait(name, self.random.choice(SIGNALS), timeout_s)
-            case "sleep":
-                node = Sleep(name, Const(self.random.choice((5, "PT3S"))))
-            case "let":
-                node = Let(name, self.value(scope, seen))
-            case _:
-                read_only = self.random.random() < 0.1
-                chosen = ("shop", "look") if read_only else self.random.choice(self.kinds)
-                node = self.of_kind(name, chosen, self.value(scope, seen), read_only=read_only)
-        return node, (*seen, Seen(name, scope))
-
-    def of_kind(self, name: str, kind: tuple[str, str], argument: Expr, *, read_only: bool) -> Call:
-        service, participant = kind
-        return Call(
-            name=name,
-            service=service,
-            participant=participant,
-            queue=f"saga.{service}",
-            args={"a": argument},
-            timeout_s=STEP_TIMEOUT_S,
-            retry=self.policy(),
-            undo=None if read_only else Undo(f"{participant}.undo", STEP_TIMEOUT_S, self.policy()),
-            read_only=read_only,
-            barrier=participant == "act",
-        )
-
-    def policy(self) -> RetryPolicy:
-        return RetryPolicy(
-            attempts=self.random.choice((1, 2, 3, None)),
-            budget_s=self.random.choice((15.0, 40.0)),
-            strategy=self.random.choice(("exponential", "linear", "fixed")),
-            initial_s=1.0,
-        )
-
-    def parallel(
-        self, scope: Scope, seen: tuple[Seen, ...], depth: int
-    ) -> tuple[Node, tuple[Seen, ...]]:
-        branches: list[Node] = []
-        after = seen
-        for _ in range(self.random.randint(1, 3)):
-            branch, inner = self.sequence(scope, seen, depth + 1)
-            branches.append(branch)
-            after = (*after, *inner[len(seen) :])
-        return Parallel(tuple(branches)), after
-
-    def when(
-        self, scope: Scope, seen: tuple[Seen, ...], depth: int
-    ) -> tuple[Node, tuple[Seen, ...]]:
-        self.names += 1
-        name = f"s{self.names}"
-        condition = self.random.choice(
-            (
-                Param("yes"),
-                Operation("not", (Param("yes"),)),
-                Operation("<", (Param("n"), Const(2)), "number", "number"),
-                _BROKEN if self.random.random() < 0.2 else Field(Result("first"), "ok"),
-            )
-        )
-        then, inner = self.sequence(scope, seen, depth + 1)
-        after = (*seen, *inner[len(seen) :])
-        otherwise = None
-        if self.random.random() < 0.5:
-            otherwise, inner = self.sequence(scope, seen, depth + 1)
-            after = (*after, *inner[len(seen) :])
-        return When(name, condition, then, otherwise), after
-
-    def each(
-        self, scope: Scope, seen: tuple[Seen, ...], depth: int
-    ) -> tuple[Node, tuple[Seen, ...]]:
-        self.names += 1
-        name = f"s{self.names}"
-        items = self.random.choice(
-            (Param("items"), Const([1, 2]), Const([]), Field(Result("first"), "list"))
-        )
-        body, inner = self.sequence((*scope, name), seen, depth + 1)
-        return Each(name, items, body), (*seen, *inner[len(seen) :])
-
-    def value(self, scope: Scope, seen: tuple[Seen, ...]) -> Expr:
-        """Now and then without a value: a division by zero."""
-        choices: list[Expr] = [Const(1), Param("n"), self.result(scope, seen)]
-        choices.append(Record({"x": self.result(scope, seen)}))
-        if self.random.random() < 0.1:
-            choices = [Operation("/", (Const(6), Param("n")), "number", "number")]
-        if scope:
-            choices.append(Item(self.random.randrange(len(scope))))
-        return self.random.choice(choices)
-
-    def result(self, scope: Scope, seen: tuple[Seen, ...]) -> Result:
-        source = self.random.choice(seen)
-        shared = 0
-        for mine, its in zip(scope, source.scope, strict=False):
-            if mine != its:
-                break
-            shared += 1
-        return Result(source.name, shared)
 
 
 def _candidates(node: Node, *, inside_when: bool = False) -> list[tuple[str, bool]]:

@@ -47,8 +47,11 @@ class FlakyJournal:
 
     def take_leases(self, owner: str, now: float, ttl_s: float, wanted: int) -> list[int]:
         """See the port."""
+        self._interruptions.at("before lease")
         self._reach()
-        return self._committed(lambda: self._journal.take_leases(owner, now, ttl_s, wanted))
+        held = self._committed(lambda: self._journal.take_leases(owner, now, ttl_s, wanted))
+        self._interruptions.at("after lease")
+        return held
 
     def drop_leases(self, owner: str, shards: Sequence[int]) -> None:
         """See the port."""
@@ -57,18 +60,21 @@ class FlakyJournal:
 
     def leases(self) -> list[LeaseState]:
         """See the port."""
-        self._reach()
+        self._read()
         return self._journal.leases()
 
     def coordinators(self, now: float) -> list[str]:
         """See the port."""
-        self._reach()
+        self._read()
         return self._journal.coordinators(now)
 
     def begin_tenure(self, shard: int, owner: str, at: float, beyond: int = 0) -> Tenure:
         """See the port."""
+        self._interruptions.at("before tenure")
         self._reach()
-        return self._committed(lambda: self._journal.begin_tenure(shard, owner, at, beyond))
+        tenure = self._committed(lambda: self._journal.begin_tenure(shard, owner, at, beyond))
+        self._interruptions.at("after tenure")
+        return tenure
 
     def append(self, writes: Sequence[ShardWrite]) -> list[Tenure]:
         """See the port."""
@@ -80,23 +86,27 @@ class FlakyJournal:
 
     def inbox(self, shards: Sequence[int], after: dict[int, int], limit: int) -> list[InboxItem]:
         """See the port."""
-        self._reach()
+        self._read()
         return self._journal.inbox(shards, after, limit)
 
     def open_runs(self, shard: int) -> list[str]:
         """See the port."""
-        self._reach()
+        self._read()
         return self._journal.open_runs(shard)
 
     def histories(self, shard: int, run_ids: Sequence[str]) -> dict[str, list[Recorded]]:
         """See the port."""
-        self._reach()
+        self._read()
         return self._journal.histories(shard, run_ids)
 
     def plan(self, plan_hash: str) -> Plan:
         """See the port."""
-        self._reach()
+        self._read()
         return self._journal.plan(plan_hash)
+
+    def _read(self) -> None:
+        self._interruptions.at("while reading")
+        self._reach()
 
     def _reach(self) -> None:
         if self._dice.happens("journal unavailable"):

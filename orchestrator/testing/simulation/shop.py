@@ -5,19 +5,19 @@ which knows effects by their idempotency keys. The world in front of a service w
 has been cancelled; that of the service ``courier`` forgets it, as some do, so there an action that comes after its
 undo takes effect, and only the epoch stands between. Its messages arrive at once or never: later is outside the
 promise (docs/participants.md).
+
+Asynchronous participants run on the event loop of the process, as in a worker.
 """
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-import sqlite3
-from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import StaticPool
 
 from orchestrator.definition.plan import Call as Step
 from orchestrator.errors import Refused
@@ -27,104 +27,24 @@ from orchestrator.participant.perform import WithDatabase, WithoutDatabase
 from orchestrator.participant.registry import Registry
 from orchestrator.participant.service import DEFAULT_PAYLOAD_LIMIT, Service
 from orchestrator.testing.simulation.dice import Dice
-from orchestrator.testing.simulation.plans import FORGETFUL
+from orchestrator.testing.simulation.growth import FORGETFUL
+from orchestrator.testing.simulation.ledger import (
+    COMMIT_LOST,
+    COMMIT_WRITTEN,
+    BothWays,
+    Effect,
+    Key,
+    Ledger,
+    Outside,
+)
 from orchestrator.testing.simulation.ports import Killed
+from orchestrator.views.forgotten import Known
 
 PROCESSES = 2
 """Worker processes of each service but ``courier``, which has one: what a process has heard dies with it."""
 
-Key = tuple[str, str]
-"""Run and step."""
-
-
-class Effect(NamedTuple):
-    """What stands in the ledgers for one effect: how often it was done and undone."""
-
-    run: str
-    step: str
-    key: str
-    done: int
-    undone: int
-
-
-class Outside:
-    """The world behind the services that call it: effects by idempotency key."""
-
-    def __init__(self) -> None:
-        self.states: dict[str, str] = {}
-        self.owners: dict[str, Key] = {}
-        self.done: Counter[str] = Counter()
-        self.undone: Counter[str] = Counter()
-
-    def refuse(self, call: Call, *, anew: bool) -> None:
-        """Raise ``Refused`` for a key that was refused or cancelled before, and for any other if ``anew``."""
-        state = self.states.get(call.idempotency_key)
-        if anew and state is None:
-            state = self.states[call.idempotency_key] = "refused"
-        if state in {"refused", "cancelled"}:
-            raise Refused(f"this key was {state}")
-
-    def do(self, call: Call, *, forgetful: bool) -> None:
-        """Take effect once per key."""
-        key = call.idempotency_key
-        state = self.states.get(key)
-        if state == "done" or (state == "undone" and not forgetful):
-            return
-        self.owners[key] = (call.run_id, call.step)
-        self.states[key] = "done"
-        self.done[key] += 1
-
-    def undo(self, call: Call, *, forgetful: bool) -> None:
-        """Take back what there is; a careful world remembers that there was nothing."""
-        key = call.idempotency_key
-        if self.states.get(key) == "done":
-            self.states[key] = "undone"
-            self.undone[key] += 1
-        elif not forgetful:
-            self.states.setdefault(key, "cancelled")
-
-
-class _Ledger:
-    """One service's database. Made once, emptied for each schedule."""
-
-    def __init__(self, owner: Shop) -> None:
-        self.engine: Engine = create_engine(
-            "sqlite://",
-            poolclass=StaticPool,
-            connect_args={"isolation_level": None, "check_same_thread": False},
-        )
-        with self.engine.begin() as connection:
-            connection.exec_driver_sql(
-                "CREATE TABLE ledger (key TEXT, run TEXT, step TEXT, delta INTEGER)"
-            )
-        plain_commit = self.engine.dialect.do_commit
-
-        def commit(connection: Any) -> None:
-            fault = owner.dice and owner.dice.which(
-                "participant's commit unknown, written", "participant's commit unknown, not written"
-            )
-            if fault == "participant's commit unknown, not written":
-                connection.rollback()
-            else:
-                plain_commit(connection)
-            if fault:
-                raise sqlite3.OperationalError("the connection was lost in COMMIT")
-
-        self.engine.dialect.do_commit = commit  # type: ignore[method-assign, assignment]
-
-    def clear(self) -> None:
-        with self.engine.begin() as connection:
-            names = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type='table'")
-            for (name,) in names.fetchall():
-                connection.exec_driver_sql(f"DELETE FROM {name}")  # noqa: S608 - our own tables
-
-    def effects(self) -> list[Effect]:
-        query = (
-            "SELECT run, step, key, sum(delta > 0), sum(delta < 0) FROM ledger"
-            " GROUP BY run, step, key"
-        )
-        with self.engine.connect() as connection:
-            return [Effect(*row) for row in connection.exec_driver_sql(query)]
+ASYNC = "async_"
+"""What the names of asynchronous participants begin with."""
 
 
 class Shop:
@@ -133,6 +53,7 @@ class Shop:
     def __init__(self, calls: Iterable[Step]) -> None:
         self.dice: Dice | None = None
         self.outside = Outside()
+        self._pause: Callable[[], None] = _go_on
         self._results: dict[str, Any] = {}
         by_service: dict[str, dict[str, Step]] = {}
         for call in calls:
@@ -142,7 +63,7 @@ class Shop:
             for name, known in by_service.items()
             if any(call.barrier for call in known.values())
         }
-        self._ledgers = {service: _Ledger(self) for service in sorted(with_database)}
+        self._ledgers = {service: Ledger(self._commit_fault) for service in sorted(with_database)}
         self._processes = [
             [self._service(name, known) for name, known in sorted(by_service.items())]
             for _ in range(PROCESSES)
@@ -150,9 +71,10 @@ class Shop:
         self._executors = [WorkExecutor(Registry.of(services)) for services in self._processes]
         self._bare = WorkExecutor(Registry.of([]))
 
-    def open(self, dice: Dice, results: dict[str, Any]) -> None:
-        """Begin a schedule: nothing is known and nothing has happened."""
+    def open(self, dice: Dice, results: dict[str, Any], pause: Callable[[], None]) -> None:
+        """Begin a schedule: nothing is known and nothing has happened. ``pause`` lets the world go on for a while."""
         self.dice = None
+        self._pause = pause
         for ledger in self._ledgers.values():
             ledger.clear()
         self.dice = dice
@@ -182,6 +104,29 @@ class Shop:
             found.append(Effect(run, step, key, outside.done[key], outside.undone[key]))
         return found
 
+    def known(self) -> Iterator[Known]:
+        """What the services' barriers remember."""
+        for service in self._processes[0]:
+            if service.database is not None:
+                for held in service.held():
+                    yield Known(service.name, held.run, held.step, held.status)
+
+    def booked(self) -> dict[Key, int]:
+        """Net effects in the services' own databases."""
+        net: dict[Key, int] = {}
+        for ledger in self._ledgers.values():
+            for effect in ledger.effects():
+                key = (effect.run, effect.step)
+                net[key] = net.get(key, 0) + effect.done - effect.undone
+        return net
+
+    def unfinished(self) -> list[str]:
+        """Services whose database somebody left a transaction open in."""
+        return [name for name, ledger in self._ledgers.items() if ledger.in_transaction()]
+
+    def _commit_fault(self) -> str:
+        return "" if self.dice is None else self.dice.which(COMMIT_WRITTEN, COMMIT_LOST)
+
     def _forget(self, process: int, but: str = "") -> None:
         for service in self._processes[process]:
             if service.database is not None:
@@ -192,7 +137,8 @@ class Shop:
     def _service(self, name: str, calls: dict[str, Step]) -> Service:
         ledger = self._ledgers.get(name)
         service = Service(name, database=None if ledger is None else ledger.engine)
-        if service.database is not None:
+        if ledger is not None:
+            service.database = BothWays(ledger.engine)
             service.database.engine()  # makes the barrier's tables now: a schedule is to begin as all others do
         for participant, call in sorted(calls.items()):
             self._declare(
@@ -202,17 +148,24 @@ class Shop:
 
     def _declare(self, service: Service, name: str, call: Step, *, forgetful: bool) -> None:
         """Attach one participant, with the parameters that its calls give it."""
-        session = call.barrier
-        act, undo = self._acting() if session else self._calling(forgetful=forgetful)
+        is_async = name.startswith(ASYNC)
+        act, undo = (
+            self._acting()
+            if call.barrier
+            else self._calling(forgetful=forgetful, may_pause=not (is_async or forgetful))
+        )
         if call.read_only:
             act = self._looking()
         names = ["ended"] if name == "hear" else sorted(call.args)
-        injected: dict[str, Any] = {"session": Session, "call": Call} if session else {"call": Call}
+        injected: dict[str, Any] = {"call": Call}
+        if call.barrier:
+            injected = {"session": AsyncSession if is_async else Session, "call": Call}
+        dress = _asynchronous if is_async else _plain
         declared = service.participant(read_only=call.read_only, name=name)(
-            _typed(act, injected, names)
+            _typed(dress(act), injected, names)
         )
         if call.undo is not None:
-            declared.undo(_typed(undo, injected, ["of_result"]))
+            declared.undo(_typed(dress(undo), injected, ["of_result"]))
 
     def _acting(self) -> tuple[Callable[..., Any], Callable[..., None]]:
         """Effects in the service's own database."""
@@ -230,11 +183,15 @@ class Shop:
 
         return act, undo
 
-    def _calling(self, *, forgetful: bool) -> tuple[Callable[..., Any], Callable[..., None]]:
+    def _calling(
+        self, *, forgetful: bool, may_pause: bool
+    ) -> tuple[Callable[..., Any], Callable[..., None]]:
         """Effects in the world outside."""
 
         def act(call: Call, **_: Any) -> Any:
             assert self.dice is not None
+            if may_pause and self.dice.happens("worker paused before the effect"):
+                self._pause()
             self.outside.refuse(call, anew=self.dice.happens("participant refuses"))
             self._trouble_before("", "participant fails")
             self.outside.do(call, forgetful=forgetful)
@@ -285,6 +242,28 @@ def _book(session: Session, call: Call, delta: int) -> None:
     )
 
 
+def _go_on() -> None:
+    """Nothing to wait for."""
+
+
+def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
+    def plain(**arguments: Any) -> Any:
+        return function(**arguments)
+
+    return plain
+
+
+def _asynchronous(function: Callable[..., Any]) -> Callable[..., Any]:
+    async def asynchronous(**arguments: Any) -> Any:
+        await asyncio.sleep(0)
+        session = arguments.pop("session", None)
+        if session is None:
+            return function(**arguments)
+        return await session.run_sync(lambda inner: function(session=inner, **arguments))
+
+    return asynchronous
+
+
 def _typed(
     function: Callable[..., Any], injected: dict[str, Any], names: list[str]
 ) -> Callable[..., Any]:
@@ -298,9 +277,6 @@ def _typed(
         for name, hint in hints.items()
     ]
 
-    def typed(**arguments: Any) -> Any:
-        return function(**arguments)
-
-    typed.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    typed.__annotations__ = hints
-    return typed
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    function.__annotations__ = hints
+    return function

@@ -12,21 +12,26 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import count
+from random import Random
 
 from msgspec.structs import replace
 
-from orchestrator.definition.plan import Wait
-from orchestrator.errors import JournalUnavailableError, TransportUnavailableError
-from orchestrator.journal.memory import MemoryJournal
-from orchestrator.journal.port import LaunchRequest, Recorded
-from orchestrator.kernel import messages as msg
+from orchestrator.errors import (
+    JournalUnavailableError,
+    RunNotFoundError,
+    TransportUnavailableError,
+)
+from orchestrator.journal.memory import Backup, MemoryJournal
+from orchestrator.journal.port import Recorded
 from orchestrator.kernel.evolve import fold
 from orchestrator.kernel.program import Program
-from orchestrator.kernel.state import RunState, Status
+from orchestrator.kernel.state import RunState
 from orchestrator.testing.simulation.dice import Dice
+from orchestrator.testing.simulation.growth import FORGETFUL
 from orchestrator.testing.simulation.member import LEASE_S, Member
 from orchestrator.testing.simulation.network import Network, Postbox
-from orchestrator.testing.simulation.plans import FORGETFUL, SIGNALS, Workload
+from orchestrator.testing.simulation.people import People
+from orchestrator.testing.simulation.plans import Workload
 from orchestrator.testing.simulation.ports import Killed
 from orchestrator.testing.simulation.shop import Shop
 from orchestrator.transport.messages import Answer, Work
@@ -60,6 +65,9 @@ class World:
         self.journal = MemoryJournal(SHARDS)
         self.launched: list[str] = []
         """Every accepted launch's run."""
+        self.forgotten: list[str] = []
+        """Those that a restored journal knows nothing of."""
+        self._backup: Backup | None = None
         self.surprises: list[str] = []
         """What no part of the program may do."""
         self.steps = 0
@@ -70,11 +78,19 @@ class World:
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
         self._pauses = 0
-        self._healed = False
+        self.healed = False
+        self.restored = False
+        """The journal forgot something in this schedule."""
         prompt = frozenset({f"saga.{FORGETFUL}"})
         self.network = Network(dice, self.later, self._deliver, self._arrived, prompt)
-        shop.open(dice, workload.results)
+        self._people = People(self)
+        shop.open(dice, workload.results, self._pause_worker)
         self.note("schedule", f"seed {seed}, plan {self.plan_hash[:12]}")
+
+    @property
+    def draw(self) -> Random:
+        """The chance of the schedule."""
+        return self.dice.random
 
     @property
     def digest(self) -> str:
@@ -95,15 +111,19 @@ class World:
         for _ in range(draw.choice((1, 1, 2, 3))):
             self._join()
         for number in range(draw.choice((1, 1, 1, 2, 3))):
-            self.later(draw.uniform(0, 5), lambda number=number: self._launch(number))  # type: ignore[misc]
+            self.later(draw.uniform(0, 5), lambda number=number: self._people.launch(number))  # type: ignore[misc]
         end_s = draw.choice((15.0, 60.0, 150.0))
+        if self.dice.happens("journal restored"):
+            first_s, then_s = sorted(draw.uniform(0, end_s) for _ in range(2))
+            self.later(first_s, self._back_up)
+            self.later(then_s, self._restore)
         for _ in range(draw.randrange(8)):
             self.later(draw.uniform(0, end_s), self._disturb)
         self.run_until(self.now + end_s)
         self._heal()
         for _ in range(_REPAIRS):
             self._settle()
-            if not self._repair():
+            if not self._people.repair():
                 break
         self._settle()
         self.note("end", " ".join(record.hash[:12] for record in self._ends()))
@@ -161,13 +181,14 @@ class World:
             member.wake_at = at
             self.later(at - self.now, lambda: self._turn(member, at))
 
-    def _wake_all(self) -> None:
+    def wake_all(self) -> None:
+        """Poke the coordinators."""
         for member in self._alive():
             self._wake(member, self.dice.random.uniform(0, 0.02))
 
     def _arrived(self, shard: int) -> None:
         del shard
-        self._wake_all()
+        self.wake_all()
 
     def _turn(self, member: Member, at: float) -> None:
         if not member.alive or member.wake_at != at:
@@ -207,8 +228,8 @@ class World:
             self._wake(member, 0.01)
             return
         wait_s = member.endpoint.patience_s
-        if not self._healed:
-            wait_s = min(wait_s, self.dice.random.uniform(0.25, 0.4) * LEASE_S)
+        if not self.healed:
+            wait_s = min(wait_s, self.dice.random.uniform(0.3, 0.8) * LEASE_S)
         elif len(member.coordinator.shards) < SHARDS:
             wait_s = min(wait_s, 30.0)
         if wait_s < _FOREVER_S / 2:
@@ -216,28 +237,36 @@ class World:
 
     def _pause(self, member: Member) -> None:
         """The process stands still in the middle of its turn, and everybody else goes on."""
-        if self._pauses >= _PAUSES_IN_PAUSES or self._healed:
-            return
         draw = self.dice.random
-        pause_s = draw.choice(
-            (draw.uniform(0.1, 5.0), draw.uniform(16.0, 60.0), draw.uniform(30.0, 90.0))
+        self._stand_still(
+            member.name, draw.uniform(0.1, 5.0), draw.uniform(16.0, 60.0), draw.uniform(30.0, 90.0)
         )
-        self.note(member.name, f"paused for {pause_s:.1f} s")
+
+    def _pause_worker(self) -> None:
+        """So does a worker, between hearing of its command and acting on it."""
+        draw = self.dice.random
+        self._stand_still("worker", draw.uniform(0.1, 5.0), draw.uniform(5.0, 60.0))
+
+    def _stand_still(self, who: str, *pauses_s: float) -> None:
+        if self._pauses >= _PAUSES_IN_PAUSES or self.healed:
+            return
+        pause_s = self.dice.random.choice(pauses_s)
+        self.note(who, f"paused for {pause_s:.1f} s")
         self._pauses += 1
         self.run_until(self.now + pause_s)
         self._pauses -= 1
-        self.note(member.name, "goes on")
+        self.note(who, "goes on")
 
     def _kill(self, member: Member) -> None:
         member.alive = False
         if self.dice.happens("power failure instead of a kill"):
             self.note("broker", "wiped by the same power failure")
             self.network.wipe()
-        if not self._healed:
+        if not self.healed:
             self.later(self.dice.random.uniform(0.1, 25.0), self._replace)
 
     def _replace(self) -> None:
-        if not self._healed and len(self._alive()) < 3:
+        if not self.healed and len(self._alive()) < 3:
             self._join()
 
     # Workers
@@ -247,11 +276,11 @@ class World:
         service = work[0].participant.partition(".")[0]
         process, executor = self.shop.executor(service)
         for position, command in enumerate(work):
-            self._pending_note = f"{command.step} {command.kind}#{command.attempt} e{command.epoch}"
+            what = f"{command.step} {command.kind}#{command.attempt} e{command.epoch}"
             try:
                 executor.execute([command], Postbox(process, self._answered))
             except Killed:
-                self.note(f"w{process}", f"{self._pending_note} killed")
+                self.note(f"w{process}", f"{what} killed")
                 self.shop.restart(process)
                 if self.dice.random.random() < 0.5:
                     self.network.redeliver(queue, work[position:])
@@ -259,36 +288,15 @@ class World:
 
     def _answered(self, process: int, answer: Answer) -> None:
         """Take an answer from a worker; it may not live to send it."""
-        self.note(f"w{process}", f"{self._pending_note} {answer.run[:4]} {answer.outcome}")
+        what = f"{answer.step} {answer.kind}#{answer.attempt} e{answer.epoch}"
+        self.note(f"w{process}", f"{what} {answer.run[:4]} {answer.outcome}")
         if self.dice.happens("worker killed after the commit"):
             raise Killed
         self.network.answer(replace(answer, took_s=0.005, worker=f"w{process}:1"))
         if self.dice.happens("worker killed after the answer"):
             raise Killed
 
-    # The world outside
-
-    def _launch(self, number: int) -> None:
-        run_id = f"{self.dice.random.getrandbits(128):032x}"
-        plan = self.workload.plan
-        message = msg.Launch(
-            at=self.now,
-            run_id=run_id,
-            saga=plan.saga,
-            version=plan.version,
-            plan=self.plan_hash,
-            input=self.workload.input,
-            key=f"key-{number}",
-        )
-        [launched] = self.journal.launch([LaunchRequest(message, plan)])
-        self.note("client", f"launches key-{number}: {launched.run_id[:4]} {launched.created}")
-        if launched.created:
-            self.launched.append(launched.run_id)
-        elif launched.run_id not in self.launched:
-            self.surprises.append(
-                f"key-{number} names run {launched.run_id}, which nobody launched"
-            )
-        self._wake_all()
+    # What comes from outside
 
     def _disturb(self) -> None:
         what = self.dice.disturbance()
@@ -298,8 +306,6 @@ class World:
         match what:
             case "broker wiped":
                 self.network.wipe()
-            case "launched again":
-                self._launch(0)
             case "coordinator killed" if member is not None and not member.in_turn:
                 self._kill(member)
             case "coordinator paused" if member is not None:
@@ -307,45 +313,44 @@ class World:
             case "clock jumped" if member is not None:
                 member.skew_s = draw.choice((-_JUMP_S, _JUMP_S, draw.uniform(-30.0, 30.0)))
                 self._wake(member, 0.0)
-            case _ if self.launched:
-                self._ask(what)
+            case "coordinator killed" | "coordinator paused" | "clock jumped":
+                return  # there is none, or it is in the middle of its own death
             case _:
-                return
+                self._people.ask(what)
 
-    def _ask(self, what: str) -> None:
-        """Something of an operator or a client for a run, as it is or not any more."""
-        draw = self.dice.random
-        run_id = draw.choice(self.launched)
-        message: msg.Message
-        match what:
-            case "cancelled":
-                message = msg.Cancel(at=self.now, actor="op")
-            case "compensated by hand":
-                message = msg.Compensate(at=self.now, actor="op")
-            case "retried by hand":
-                message = msg.Retry(at=self.now, actor="op")
-            case "skipped by hand":
-                state = self.state(run_id)
-                step = draw.choice(sorted(state.steps)) if state and state.steps else "first"
-                result = self.workload.results.get(step, self.workload.results.get(""))
-                message = msg.Skip(at=self.now, actor="op", step=step, result=result)
-            case _:
-                signal_id = draw.choice(("", "x"))
-                message = msg.Signal(
-                    at=self.now, name=draw.choice(SIGNALS), data=7, signal_id=signal_id
-                )
-        self._send(run_id, message)
+    def _back_up(self) -> None:
+        self.note("journal", "backed up")
+        self._backup = self.journal.backup()
 
-    def _send(self, run_id: str, message: msg.Message) -> None:
-        self.note("client", f"{run_id[:4]} {type(message).__name__}")
-        self.journal.send(run_id, message)
-        self._wake_all()
+    def _restore(self) -> None:
+        """The journal is what it was at the backup. Its coordinators were stopped, or never noticed: a replica that
+        lagged took over.
+        """
+        assert self._backup is not None
+        self.note("journal", "restored")
+        self.journal.restore(self._backup)
+        self.restored = True
+        known = {run_id for run_id in self.launched if self._is_known(run_id)}
+        self.forgotten += [run_id for run_id in self.launched if run_id not in known]
+        self.launched = [run_id for run_id in self.launched if run_id in known]
+        if self.dice.random.random() < 0.5:
+            for member in self._alive():
+                if not member.in_turn:
+                    self._kill(member)
+        self.wake_all()
+
+    def _is_known(self, run_id: str) -> bool:
+        try:
+            self.journal.find(run_id)
+        except RunNotFoundError:
+            return False
+        return True
 
     # Healing
 
     def _heal(self) -> None:
         self.note("world", "heals")
-        self._healed = True
+        self.healed = True
         self.dice.heal()
         alive = self._alive()
         survivor = self.dice.random.choice(alive) if alive else self._join()
@@ -364,27 +369,6 @@ class World:
             if self.steps > until:
                 raise RestlessError(f"still busy after {_MOST_EVENTS} things more")
             self._next()
-
-    def _repair(self) -> bool:
-        """Do as an operator would; False if there is nothing to do."""
-        asked = False
-        for run_id in self.launched:
-            state = self.state(run_id)
-            if state is None:
-                continue
-            for step in list(state.steps.values()):
-                node = state.program.named[step.name]
-                if step.status is Status.WAITING and isinstance(node, Wait):
-                    self._send(run_id, msg.Signal(at=self.now, name=node.signal, data=1))
-                    asked = True
-            for key in state.parked:
-                node = state.program.named[state.steps[key].name]
-                if isinstance(node, Wait):
-                    self._send(run_id, msg.Signal(at=self.now, name=node.signal, data=1))
-            if any(state.steps[key].attempt for key in state.parked):
-                self._send(run_id, msg.Retry(at=self.now, actor="op"))
-                asked = True
-        return asked
 
     def _ends(self) -> Sequence[Recorded]:
         return [

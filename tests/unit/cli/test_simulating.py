@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from orchestrator.cli.app import app
+from orchestrator.testing.simulation.results import Schedule
+from orchestrator.testing.simulator import Simulator
 from tests.simulation import removed
 
 
@@ -22,7 +25,38 @@ def test_schedules_are_counted_with_their_runs_and_faults() -> None:
     assert campaign["schedules"] == 5
     assert sum(campaign["runs"].values()) >= 5
     assert campaign["failed"] == []
-    assert "5 schedules in" in _simulate("--schedules", "5").output
+    assert "5 schedules from seed 0 in" in _simulate("--schedules", "5").output
+
+
+def test_faults_are_counted_by_kind_and_the_verdict_comes_last() -> None:
+    shown = _simulate("--schedules", "20", "--seed", "3").output
+    assert "20 schedules from seed 3 in" in shown
+    assert "virtual hours" in shown
+    assert re.search(r"^ +\d+ command lost$", shown, re.MULTILINE)
+    assert shown.endswith("no seed failed\n")
+
+
+def test_several_processes_play_the_same_schedules() -> None:
+    alone, together = (
+        json.loads(_simulate("--schedules", "240", "--json", "--processes", number).stdout)
+        for number in ("1", "2")
+    )
+    assert {**alone, "elapsed_s": 0} == {**together, "elapsed_s": 0}
+
+
+def test_an_interrupt_shows_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    played: list[int] = []
+
+    def play(_self: Simulator, seed: int) -> Schedule:
+        played.append(seed)
+        if len(played) == 3:
+            raise KeyboardInterrupt
+        return Schedule(seed, (), (), "", {}, 1, {}, 0.0)
+
+    monkeypatch.setattr(Simulator, "play", play)
+    result = _simulate("--hours", "8")
+    assert result.exit_code == 130
+    assert "2 schedules from seed 0 in" in result.output
 
 
 def test_a_saga_of_the_apps_is_simulated() -> None:
@@ -49,4 +83,4 @@ def test_a_failing_schedule_ends_in_exit_1_with_its_seed() -> None:
 
 @pytest.mark.parametrize("option", [("--hours", "0"), ("--schedules", "1")])
 def test_the_end_can_be_a_number_or_a_time(option: tuple[str, str]) -> None:
-    assert "1 schedules in" in _simulate(*option).output
+    assert "1 schedules from seed 0 in" in _simulate(*option).output
