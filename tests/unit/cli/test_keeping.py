@@ -1,8 +1,8 @@
 """`saga doctor`, `saga db`, `saga journal`, serving, errors and the reference."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from sqlalchemy.orm import Session
@@ -163,6 +163,16 @@ def test_version() -> None:
     assert real("--version")[1].startswith("saga-orchestrator ")
 
 
+class Heard:
+    """A worker's end of a transport."""
+
+    def __init__(self, answers: list[Answer]) -> None:
+        self._answers = answers
+
+    def answer(self, answers: Sequence[Answer]) -> None:
+        self._answers.extend(answers)
+
+
 def test_effects_that_a_restored_journal_forgot_are_listed(stage: Stage, tmp_path: Path) -> None:
     shop = Service("shop", database=f"sqlite:///{tmp_path / 'shop.db'}")
 
@@ -177,8 +187,7 @@ def test_effects_that_a_restored_journal_forgot_are_listed(stage: Stage, tmp_pat
     found = stage.run("journal", "forgotten", "--app", "x")
     assert found.exit_code == 0, found.output
     assert "bank: not compared" in found.output
-    transport = SimpleNamespace(answer=answers.extend)
-    executor.execute([work], transport)
+    executor.execute([work], Heard(answers))
     assert [answer.outcome for answer in answers] == ["succeeded"]
     found = stage.run("journal", "forgotten", "--app", "x")
     assert found.exit_code == 1
