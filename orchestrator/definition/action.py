@@ -9,7 +9,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 from orchestrator.definition.building import Building, caller, require
 from orchestrator.definition.durations import Duration, seconds
 from orchestrator.definition.lifting import lift, origins
-from orchestrator.definition.plan import Call, Each, Expr, Result, RetryPolicy, Undo
+from orchestrator.definition.plan import Call, Each, Expr, Finish, Result, RetryPolicy, Undo
 from orchestrator.definition.references import Reference, expr_of, type_of
 from orchestrator.definition.retry import Retry
 from orchestrator.definition.signature import Parameter, bind
@@ -39,6 +39,11 @@ class ActionSpec:
     undo: Undo | None = None
     read_only: bool = False
     barrier: bool = False
+    two_phase: bool = False
+    """Its work can be prepared: the service allows it, and all the work is in the service's database."""
+    confirm: Finish | None = None
+    cancel: Finish | None = None
+    """With both, the action is a try: its effect is confirmed or cancelled later."""
     touches: tuple[str, ...] = ()
     """Names of what it changes, for lint; no part of a plan."""
 

@@ -10,9 +10,16 @@ from typing import Any, Literal
 
 import msgspec
 
-CommandKind = Literal["do", "undo", "callback"]
+CommandKind = Literal["do", "undo", "callback", "prepare", "commit", "abort"]
 """What a command asks of a participant: the action, its compensation, or to hear how a run
-ended.
+ended; of a branch of an atomic group: to vote, and to take the group's decision.
+"""
+
+Vote = Literal["prepared", "read_only", "committed"]
+"""What a branch answers to ``prepare`` when it doesn't say no.
+
+``prepared``: it can commit and can abort, and does neither by itself; ``read_only``: it changed
+nothing and needs no second phase; ``committed``: asked to commit in one phase, it did.
 """
 
 
