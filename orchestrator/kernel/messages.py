@@ -125,5 +125,16 @@ class Cancel(_Message, frozen=True):
     reason: str = ""
 
 
-Operation = Retry | Skip | Resolve | Compensate | Cancel
-Message = Launch | Reply | Expired | TimerFired | Signal | Operation
+class Forget(_Message, frozen=True):
+    """Close the file of a branch that went against its group's decision."""
+
+    step: str
+    reason: str = ""
+
+
+class Recovered(_Message, frozen=True):
+    """Another coordinator took the run over from the journal: what wasn't decided is aborted."""
+
+
+Operation = Retry | Skip | Resolve | Compensate | Cancel | Forget
+Message = Launch | Reply | Expired | TimerFired | Signal | Recovered | Operation
