@@ -62,14 +62,22 @@ class WorkExecutor:
             took_s=time.perf_counter() - started,
             worker=f"{self._host}:{os.getpid()}",
             duplicate=settled.duplicate,
+            vote=settled.vote,
         )
 
     def _settled(self, work: Work) -> Settled:
         found = self._registry.find(work.participant)
         if found is None:
-            return Settled("unregistered")
+            return self._ended(work)
         service, participant = found
         return service.performer.perform(participant, work)
+
+    def _ended(self, work: Work) -> Settled:
+        """What comes of a command that names no participant: only the end of a branch may name the service alone."""
+        service = self._registry.service(work.participant.removesuffix("."))
+        if service is None or work.kind not in {"commit", "abort"}:
+            return Settled("unregistered")
+        return service.performer.end(work)
 
     def dispose(self) -> None:
         """Let go of database connections; to be called first in a forked worker process."""

@@ -12,9 +12,6 @@ from typing import NamedTuple
 PREFIX = "saga-orch1"
 """Begins every gid of ours; the digit is the format's version. Nothing else is ever touched."""
 
-FORMAT_ID = 0x53414741
-"""The format id of our XA transactions."""
-
 GID_BYTES_AT_MOST = 199
 """PostgreSQL wants fewer than 200."""
 
