@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from orchestrator.kernel import events as ev
 from orchestrator.kernel import messages as msg
 from orchestrator.kernel.backoff import ALWAYS_FINAL, delay_s
-from orchestrator.kernel.commands import Command
 from orchestrator.kernel.group import must_recall
+from orchestrator.kernel.pending import pending
 from orchestrator.kernel.state import KIND, Phase, RunState, Status, StepState
 from orchestrator.kernel.two_phase import (
     SECOND_PHASE,
@@ -112,16 +112,17 @@ def closed_group(run: RunState, event: ev.Event) -> str | None:
     return key if isinstance(event, ev.AbortDecided) else group_of(run, key)
 
 
-def is_waitable(
-    events: list[ev.Event], before: Sequence[Command], after: Sequence[Command]
-) -> bool:
+def is_waitable(events: Sequence[ev.Event], before: RunState, after: RunState) -> bool:
     """Whether nothing depends yet on these events being durable: they are votes and acknowledgements after which
-    no more is outstanding than before. ``before`` and ``after``: what was and is pending.
+    nothing is outstanding that wasn't before.
     """
-    return all(
-        isinstance(event, ev.BranchVoted | ev.BranchCommitted | ev.BranchAborted)
-        for event in events
-    ) and all(command in before for command in after)
+    if not all(isinstance(event, _WAITABLE) for event in events):
+        return False
+    known = pending(before)
+    return all(command in known for command in pending(after))
+
+
+_WAITABLE = (ev.BranchVoted, ev.BranchCommitted, ev.BranchAborted)
 
 
 # -- answers
@@ -155,8 +156,15 @@ def _voted(run: RunState, step: StepState, reply: msg.Reply) -> ev.Event:
 def _told(run: RunState, step: StepState, reply: msg.Reply, agrees: msg.Outcome) -> ev.Event:
     """The answer to a decision. A heuristic outcome that ``agrees`` with it is as good as having obeyed."""
     if reply.outcome in {"succeeded", agrees}:
-        made = ev.BranchCommitted if reply.kind == "commit" else ev.BranchAborted
-        return made(at=reply.at, step=reply.step, attempt=reply.attempt)
+        if reply.kind == "abort":
+            return ev.BranchAborted(at=reply.at, step=reply.step, attempt=reply.attempt)
+        return ev.BranchCommitted(
+            at=reply.at,
+            step=reply.step,
+            attempt=reply.attempt,
+            result=reply.result,
+            took_s=reply.took_s,
+        )
     match reply.outcome:
         case "heuristic_rollback":
             return _astray(run, reply, "rollback")

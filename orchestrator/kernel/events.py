@@ -244,10 +244,12 @@ class AbortDecided(_Event, frozen=True):
 
 
 class BranchCommitted(_Event, frozen=True):
-    """A branch has acknowledged the commit."""
+    """A branch has acknowledged the commit, and says what it gave where its vote couldn't."""
 
     step: str
     attempt: int
+    result: Any = None
+    took_s: float = 0.0
 
 
 class BranchAborted(_Event, frozen=True):

@@ -263,15 +263,19 @@ def _branch_parked(run: RunState, event: ev.StepParked) -> None:
 
 
 def _committed(run: RunState, event: ev.BranchCommitted) -> None:
-    _acknowledged(run, event, "BranchCommitted")
+    given = {} if event.result is None else {"result": event.result}
+    _acknowledged(run, event, "BranchCommitted", **given)
 
 
 def _aborted(run: RunState, event: ev.BranchAborted) -> None:
-    _acknowledged(run, event, "BranchAborted")
+    _acknowledged(run, event, "BranchAborted", result=None)
 
 
-def _acknowledged(run: RunState, event: ev.BranchCommitted | ev.BranchAborted, label: str) -> None:
-    _branch_moved(run, event, label, event.attempt, failure=None, reason="", heuristic=None)
+def _acknowledged(
+    run: RunState, event: ev.BranchCommitted | ev.BranchAborted, label: str, **changes: Any
+) -> None:
+    changes |= {"failure": None, "reason": "", "heuristic": None}
+    _branch_moved(run, event, label, event.attempt, **changes)
 
 
 def _astray(run: RunState, event: ev.HeuristicFound) -> None:

@@ -52,9 +52,6 @@ class Answer(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
     kind: CommandKind
     attempt: int
     outcome: Outcome
-    vote: Vote | None = None
-    """With ``succeeded``: the answer to ``prepare``, and to ``abort`` if it had committed in one
-    phase."""
     participant: str = ""
     result: Any = None
     failure: Failure | None = None
@@ -63,3 +60,6 @@ class Answer(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
     """The worker process that did it: ``host:pid``."""
     duplicate: bool = False
     """The barrier knew the command already and returned its stored reply."""
+    vote: Vote | None = None
+    """With ``succeeded``: the answer to ``prepare``, and to ``abort`` if it had committed in one
+    phase."""
