@@ -118,8 +118,7 @@ def settle(run: RunState, key: str, at: float) -> None:
         case Status.RECALLING:
             _finish_without_decision(run, key)
         case Status.CONFIRMING:
-            if all(step.status in BACK for _, step, _ in branches_of(run, key)):
-                run.steps[key] = replace(run.steps[key], status=_S.DONE, reason="", failure=None)
+            _finish(run, key)
         case Status.WITHDRAWING:
             _take_back(run, key, at)
             if all(step.status in BACK for _, step, _ in branches_of(run, key)):
@@ -165,6 +164,14 @@ def _finish_without_decision(run: RunState, key: str) -> None:
     for branch, step, _ in branches:
         run.steps[branch] = replace(step, status=_S.DONE)
     run.steps[key] = replace(run.steps[key], status=_S.DONE, reason="", failure=None)
+
+
+def _finish(run: RunState, key: str) -> None:
+    """All have committed; or a person said of one that it has not, so that the others have to be undone."""
+    branches = {step.status for _, step, _ in branches_of(run, key)}
+    if branches <= BACK:
+        status = _S.FAILED if _S.ABORTED in branches else _S.DONE
+        run.steps[key] = replace(run.steps[key], status=status, reason="", failure=None)
 
 
 def _take_back(run: RunState, key: str, at: float) -> None:

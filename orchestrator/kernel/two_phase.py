@@ -37,11 +37,11 @@ GROUPS: dict[tuple[Status, str], Status] = {
 SETTLED: dict[Status, tuple[Status, ...]] = {
     _S.VOTING: (_S.DONE,),
     _S.RECALLING: (_S.DONE,),
-    _S.CONFIRMING: (_S.DONE,),
+    _S.CONFIRMING: (_S.DONE, _S.FAILED),
     _S.WITHDRAWING: (_S.VOTING, _S.FAILED, _S.REFUSED),
 }
 """What a group comes to by itself once its branches are settled: voting ends so where all branches changed nothing, or
-the only one committed at once."""
+the only one committed at once; confirming fails where a person says that a branch is rolled back."""
 
 HALTED: dict[Status, tuple[Status, ...]] = {
     _S.VOTING: (_S.RECALLING, _S.WITHDRAWING),
