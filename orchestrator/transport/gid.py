@@ -7,6 +7,7 @@ after, can tell that it is ours and ask the journal for its decision.
 from __future__ import annotations
 
 import hashlib
+import zlib
 from typing import NamedTuple
 
 PREFIX = "saga-orch1"
@@ -40,10 +41,12 @@ class Gid(NamedTuple):
         run = _cut(self.run, room // 2)
         return f"{head}{run}:{_cut(self.step, room - len(run.encode()))}"
 
-    @property
-    def xa(self) -> tuple[str, str]:
-        """As MariaDB gets it: the transaction's name (prefix, run) and the branch's (shard, round, step)."""
-        head = f"{self.shard}:{self.round}:"
+    def xa(self, database: str) -> tuple[str, str]:
+        """As MariaDB gets it: the transaction's name (prefix, run) and the branch's (shard, round, database, step).
+
+        The names are the whole server's, so a database's own are told by a hash of its name.
+        """
+        head = f"{self.shard}:{self.round}:{_tag(database)}:"
         run = _cut(self.run, XA_BYTES_AT_MOST - len(PREFIX) - 1)
         return f"{PREFIX}:{run}", f"{head}{_cut(self.step, XA_BYTES_AT_MOST - len(head))}"
 
@@ -56,13 +59,17 @@ def read_gid(text: str) -> Gid | None:
     return _read(parts[1], parts[2], parts[3], parts[4])
 
 
-def read_xa(transaction: str, branch: str) -> Gid | None:
-    """The branch that an XA transaction's two names give; None for a foreign one."""
+def read_xa(transaction: str, branch: str, database: str) -> Gid | None:
+    """The branch that an XA transaction's two names give; None for a foreign one, or another database's."""
     prefix, _, run = transaction.partition(":")
-    parts = branch.split(":", 2)
-    if prefix != PREFIX or len(parts) != 3:
+    parts = branch.split(":", 3)
+    if prefix != PREFIX or len(parts) != 4 or parts[2] != _tag(database):
         return None
-    return _read(parts[0], parts[1], run, parts[2])
+    return _read(parts[0], parts[1], run, parts[3])
+
+
+def _tag(database: str) -> str:
+    return f"{zlib.crc32(database.encode()):08x}"
 
 
 def _read(shard: str, round_: str, run: str, step: str) -> Gid | None:

@@ -1,4 +1,4 @@
-"""A service with accounts whose bookings take part in atomic groups, in each way there is; for the suites about branches."""
+"""A service with accounts whose bookings take part in atomic groups, in each way there is."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Booking(msgspec.Struct, frozen=True):
 class Ledger:
     """One account, ``ann``, with 100 on it; ``ledger.debit`` takes some, as a branch of a group."""
 
-    def __init__(self, kind: str, url: str | None) -> None:
+    def __init__(self, kind: str, url: str | None, *, fresh: bool = True) -> None:
         self.kind = kind
         self.url = url
         self.calls: list[str] = []
@@ -57,7 +57,7 @@ class Ledger:
         self.outside: Counter[str] = Counter()
         self._declare()
         self.executor = WorkExecutor(Registry.of([self.service]))
-        if url is not None:
+        if url is not None and fresh:
             self.prepare_database()
 
     def prepare_database(self) -> None:
@@ -157,7 +157,7 @@ class Ledger:
             self.calls.append("debit")
             await session.execute(TAKE, {"amount": amount, "name": name})
             _say(amount)
-            await session.run_sync(lambda inner: self.before_vote(inner))
+            await session.run_sync(self.before_vote)
             return Booking(amount, name)
 
         @debit.undo
@@ -224,6 +224,7 @@ class Ledger:
 
         @self.service.participant
         def run(session: Session, statement: str) -> None:
+            session.execute(TAKE, {"amount": 1, "name": "bob"})
             session.execute(text(statement))
 
         @self.service.participant(read_only=True)
@@ -261,7 +262,7 @@ def commit(**changes: Any) -> Work:
 
 
 def abort(**changes: Any) -> Work:
-    return prepare(kind="abort", attempt=2, **changes)
+    return prepare(**{"kind": "abort", "attempt": 2, **changes})
 
 
 GID = Gid(3, 0, "r1", "debit")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from orchestrator.errors import Refused
+from orchestrator.transport.messages import Work
 from tests.contract.branch_ledger import (
     OUTSIDE,
     PREPARED,
@@ -189,9 +190,8 @@ class TestEpoch:
     """Commands of a coordinator whose time is over."""
 
     @pytest.mark.parametrize("command", [prepare, commit, abort])
-    def test_c9_an_older_one_is_refused(self, kept: Ledger, command: object) -> None:
+    def test_c9_an_older_one_is_refused(self, kept: Ledger, command: Callable[..., Work]) -> None:
         kept.one(prepare(0, step="else", epoch=6))
-        assert callable(command)
         answer = kept.one(command(epoch=5))
         assert answer.outcome == "rejected"
         assert answer.failure is not None

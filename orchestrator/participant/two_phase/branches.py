@@ -58,7 +58,7 @@ class Branches(GroupBarrier):
             try:
                 settled = self._prepared(effect, gid, act, until)
             except Refused as refusal:
-                return self._refuse(effect, refusal)
+                return self._refused(effect, gid, refusal, until)
             if settled is not None:
                 return settled
             if time.monotonic() > until:
@@ -160,6 +160,19 @@ class Branches(GroupBarrier):
         with self._engine().connect() as other:
             return _voted(self._known(other, effect))
 
+    def _refused(self, effect: Effect, gid: Gid, refusal: Refused, until: float) -> Settled:
+        """Store the no, unless a copy has said yes meanwhile: then that is the answer, as its branch is there."""
+        while time.monotonic() < until:
+            with self._begun(gid) as (connection, standing):
+                if standing == "prepared":
+                    return Settled("succeeded", duplicate=True, vote="prepared")
+                claimed = self._claimed(connection, effect, gid) if standing == "free" else None
+            if claimed is True:
+                return self._refuse(effect, refusal)
+            if claimed is not None:
+                return claimed
+        raise CommitUnknownError(f"a copy of this command is at work on {gid} still")
+
     def _ask(self, effect: Effect, gid: Gid, error: Exception, until: float) -> None:
         """Return if the branch is prepared after all; raise ``error`` if it isn't and never will be.
 
@@ -182,7 +195,8 @@ class Branches(GroupBarrier):
     @contextmanager
     def _begun(self, gid: Gid) -> Iterator[tuple[Connection, Standing]]:
         """A connection in a transaction under the gid if that is free; abandoned at the end unless it is prepared."""
-        connection, standing = self._opened(lambda c: self._resources.begin(c, gid))
+        begin: Callable[[Connection], Standing] = lambda c: self._resources.begin(c, gid)  # noqa: E731 - typed
+        connection, standing = self._opened(begin)
         try:
             yield connection, standing
         finally:

@@ -1,7 +1,7 @@
 """MariaDB: XA transactions of InnoDB, which outlive their connection since 10.5.
 
 A prepared one stays tied to its connection until that is closed, and names are the whole server's, not a database's:
-so connections that have prepared are closed, and the format id says which database a branch is of.
+so connections that have prepared are closed, and a branch's name has a hash of its database's.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-import zlib
-from collections.abc import Iterator
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
@@ -27,6 +25,7 @@ from orchestrator.participant.two_phase.port import (
 )
 from orchestrator.transport.gid import Gid, read_xa
 
+_FORMAT_ID = 1
 _UNKNOWN_XID = 1397
 _TAKEN_XID = 1440
 _ROLLED_BACK = {1402, 1613, 1614}
@@ -55,8 +54,8 @@ class MariaBranches:
                 raise
         else:
             return "free"
-        branch = _format_id(connection.engine), gid.xa
-        return "prepared" if branch in _own(connection) else "running"
+        names = gid.xa(_database(connection.engine))
+        return "prepared" if names in _prepared(connection) else "running"
 
     def limit_waits(self, connection: Connection, seconds: float) -> None:
         """See the port; in whole seconds."""
@@ -120,12 +119,9 @@ class MariaBranches:
 
     def found(self, connection: Connection) -> list[Found]:
         """See the port. MariaDB tells no age and no locks of what is prepared."""
-        here = _format_id(connection.engine)
-        return [
-            Found(gid)
-            for format_id, names in _own(connection)
-            if format_id == here and (gid := read_xa(*names)) is not None
-        ]
+        database = _database(connection.engine)
+        names = _prepared(connection)
+        return [Found(gid) for pair in names if (gid := read_xa(*pair, database)) is not None]
 
     def shortcomings(self, connection: Connection) -> list[Shortcoming]:
         """See the port."""
@@ -142,36 +138,46 @@ class MariaBranches:
 def _is_tied(connection: Connection, gid: Gid) -> bool:
     """Whether the branch that can't be found is there after all: tied to another connection.
 
-    Raises ``WrongDatabaseError`` if it is another database's.
+    Raises ``WrongDatabaseError`` if another database has it.
     """
-    here = _format_id(connection.engine)
-    formats = {format_id for format_id, names in _own(connection) if names == gid.xa}
-    if formats and here not in formats:
+    database = _database(connection.engine)
+    transaction, branch = gid.xa(database)
+    prepared = _prepared(connection)
+    if (transaction, branch) in prepared:
+        return True
+    others = {other for name, other in prepared if name == transaction}
+    if any(_untagged(other) == _untagged(branch) for other in others):
         raise WrongDatabaseError(
-            f"branch {gid} is in another database of this server than {connection.engine.url.database}: the service's "
-            "database= must name the one it was prepared in"
+            f"branch {gid} is in another database of this server than {database}: the service's database= must name "
+            "the one it was prepared in"
         )
-    return here in formats
+    return False
 
 
-def _own(connection: Connection) -> Iterator[tuple[int, tuple[str, str]]]:
-    """Format id and names of what is prepared on the server and may be ours."""
+def _untagged(branch: str) -> list[str]:
+    """A branch's name without its database; a long step is cut alike in all of them."""
+    parts = branch.split(":", 3)
+    return parts[:2] + parts[3:]
+
+
+def _prepared(connection: Connection) -> list[tuple[str, str]]:
+    """The names of what is prepared on the server and may be ours."""
+    found: list[tuple[str, str]] = []
     for format_id, length, _, data in connection.exec_driver_sql("XA RECOVER").all():
         raw = data if isinstance(data, bytes) else str(data).encode()
-        try:
-            names = raw[:length].decode(), raw[length:].decode()
-        except UnicodeDecodeError:  # foreign
-            continue
-        yield int(format_id), names
+        if int(format_id) == _FORMAT_ID:
+            names = raw[:length], raw[length:]
+            found.append((names[0].decode(errors="replace"), names[1].decode(errors="replace")))
+    return found
 
 
 def _xid(engine: Engine, gid: Gid) -> str:
-    transaction, branch = gid.xa
-    return f"X'{transaction.encode().hex()}', X'{branch.encode().hex()}', {_format_id(engine)}"
+    transaction, branch = gid.xa(_database(engine))
+    return f"X'{transaction.encode().hex()}', X'{branch.encode().hex()}', {_FORMAT_ID}"
 
 
-def _format_id(engine: Engine) -> int:
-    return zlib.crc32((engine.url.database or "").encode()) & 0x7FFFFFFF
+def _database(engine: Engine) -> str:
+    return engine.url.database or ""
 
 
 def _drop(connection: Connection) -> None:
