@@ -17,6 +17,13 @@ SECOND_PHASE = RetryPolicy(attempts=10, cap_s=60.0)
 
 _S = Status
 
+BEGINS: dict[Status, str] = {
+    _S.VOTING: "a group is reached",
+    _S.PREPARING: "its group begins",
+    _S.HELD: "its group begins, and it is the last",
+}
+"""How a group and its branches begin."""
+
 GROUPS: dict[tuple[Status, str], Status] = {
     (_S.VOTING, "CommitDecided"): _S.CONFIRMING,
     (_S.VOTING, "AbortDecided"): _S.WITHDRAWING,
@@ -97,7 +104,7 @@ BRANCHES: dict[tuple[Status, str], Status] = {
 """What an event makes of a branch."""
 
 FOLLOWS: dict[Status, tuple[Status, ...]] = {
-    _S.HELD: (_S.PREPARING, _S.ABORTED, _S.SKIPPED, _S.DONE),
+    _S.HELD: (_S.PREPARING, _S.ABORTED),
     _S.PREPARING: (_S.ABORTING, _S.ABORTED),
     _S.PREPARED: (_S.COMMITTING, _S.ABORTING),
     _S.READ_ONLY: (_S.DONE, _S.ABORTED),

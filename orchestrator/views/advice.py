@@ -37,7 +37,12 @@ def advice(run: RunState, now: float) -> list[Advice]:
 
 
 def _for_step(run: RunState, key: str, now: float) -> list[Advice]:
-    what = {"undo": f"the undo of {key}", "callback": f"the callback {key}"}
+    what = {
+        "undo": f"the undo of {key}",
+        "callback": f"the callback {key}",
+        "commit": f"the commit of {key}",
+        "abort": f"the abort of {key}",
+    }
     kind = KIND[run.steps[key].status]
     offers: list[tuple[Name, msg.Operation, str]] = [
         ("retry", msg.Retry(at=now, step=key), f"try {what.get(kind, key)} again"),
@@ -54,7 +59,8 @@ def _for_step(run: RunState, key: str, now: float) -> list[Advice]:
         (
             "resolve as undone",
             msg.Resolve(at=now, step=key, undone=True),
-            f"state that {key} has no effect" + ("" if kind == "undo" else ", and undo the rest"),
+            f"state that {key} has no effect"
+            + ("" if kind in {"undo", "abort"} else ", and undo the rest"),
         ),
     ]
     return [
