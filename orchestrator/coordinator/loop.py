@@ -18,6 +18,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_ran
 from tenacity.stop import stop_when_event_set
 
 from orchestrator.coordinator.dispatching import Dispatcher
+from orchestrator.coordinator.inquiries import Inquiries
 from orchestrator.coordinator.kept import Kept
 from orchestrator.coordinator.live import LiveRun, OwnedShard
 from orchestrator.coordinator.outbox import BundleOptions
@@ -91,6 +92,7 @@ class Coordinator:
             clock,
             self.counts,
         )
+        self._inquiries = Inquiries(transport, self._ownership, self.counts)
         self._kept = Kept(options.keep_s)
         self._recovered: list[Arrival] = []
         self._inbox_at = 0.0
@@ -139,6 +141,7 @@ class Coordinator:
         self._gain_shards()
         self._dispatcher.publish()
         received, arrivals = self._collect(wait_s)
+        self._inquiries.publish()
         decisions = Decisions(self._ownership, self._programs, self.counts)
         try:
             for arrival in (*self._kept.arrivals, *arrivals):
@@ -248,6 +251,8 @@ class Coordinator:
                     continue
                 if answer.outcome == "rejected" and answer.epoch < owned.tenure.epoch:
                     self.counts["dropped: an older epoch was rejected"] += 1
+                    continue
+                if self._inquiries.takes(answer, owned):
                     continue
                 self._dispatcher.learn(owned, answer, now)
                 yield Arrival(

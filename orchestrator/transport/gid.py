@@ -50,6 +50,16 @@ class Gid(NamedTuple):
         run = _cut(self.run, XA_BYTES_AT_MOST - len(PREFIX) - 1)
         return f"{PREFIX}:{run}", f"{head}{_cut(self.step, XA_BYTES_AT_MOST - len(head))}"
 
+    @property
+    def has_whole_run(self) -> bool:
+        """Whether ``run`` is the run's id, and not the cut beginning of a long one."""
+        return "~" not in self.run
+
+    def is_of(self, step: str) -> bool:
+        """Whether the branch is this step's, which may be longer than the name in the database."""
+        digest = hashlib.sha256(step.encode()).hexdigest()[:_DIGEST]
+        return self.step == step or self.step.endswith(f"~{digest}")
+
 
 def read_gid(text: str) -> Gid | None:
     """The branch that a PostgreSQL gid names; None for a foreign one."""

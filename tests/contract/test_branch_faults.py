@@ -78,7 +78,7 @@ class TestAWorkerDies:
         ledger.one(prepare())
 
         def dying() -> None:
-            Branches._buried = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign,assignment,return-value]
+            Branches._buried = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
 
         _killed(ledger, abort(), dying)
         assert ledger.rows == {}

@@ -7,6 +7,7 @@ there, it was committed; not there, it wasn't. An abort that comes first leaves 
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Literal
@@ -36,6 +37,9 @@ CLAIM_WAIT_S = 0.5
 """How long the proof row is waited for, before it is looked again whether its transaction is prepared by now."""
 
 PAUSE_S = 0.02
+
+_NO_EPOCH = 2**31
+"""Newer than any."""
 
 
 class Branches(GroupBarrier):
@@ -105,9 +109,24 @@ class Branches(GroupBarrier):
             return self._resources.found(connection)
 
     def shortcomings(self) -> list[Shortcoming]:
-        """What keeps this database from taking part."""
+        """What keeps this database from taking part; if nothing is known to, it is tried. Raises its errors."""
         with self._engine().connect() as connection:
-            return self._resources.shortcomings(connection)
+            found = self._resources.shortcomings(connection)
+        return found or self._rehearsed()
+
+    def _rehearsed(self) -> list[Shortcoming]:
+        """Prepare a proof row and roll it back, as the service's own user."""
+        name = f"rehearsal-{uuid.uuid4().hex}"
+        gid = Gid(0, 0, name, "rehearsal")
+        try:
+            with self._begun(gid) as (connection, _):
+                self.claim(connection, Effect(name, name, "rehearsal", 0, _NO_EPOCH, "{}"), DONE)
+                self._resources.prepare(connection, gid)
+            self.roll_back(gid)
+        except DBAPIError as error:
+            what = f"a transaction can't be prepared: {' '.join(str(error.orig).split())}"
+            return [Shortcoming(what, "see what its user may do, and what the server's limits are")]
+        return []
 
     def heard_of(self) -> dict[int, int]:
         """Shard to the newest epoch that this database has heard of."""

@@ -45,8 +45,12 @@ _found = text(
            (SELECT count(*) FROM pg_locks w WHERE NOT w.granted AND w.locktype = 'transactionid'
                AND w.transactionid = p.transaction) AS waiting,
            (SELECT array_agg(c.relname || ' ' || l.mode ORDER BY c.relname, l.mode)
-              FROM pg_locks l JOIN pg_class c ON c.oid = l.relation AND c.relkind IN ('r', 'p')
-             WHERE l.virtualtransaction = '-1/' || p.transaction::text) AS locks
+              FROM pg_locks own
+              JOIN pg_locks l ON l.pid IS NULL AND l.virtualtransaction = own.virtualtransaction
+              JOIN pg_class c ON c.oid = l.relation AND c.relkind IN ('r', 'p')
+               AND c.relnamespace <> 'pg_catalog'::regnamespace
+             WHERE own.pid IS NULL AND own.locktype = 'transactionid'
+               AND own.transactionid = p.transaction) AS locks
       FROM pg_prepared_xacts p
      WHERE p.database = current_database() AND starts_with(p.gid, :prefix)
      ORDER BY p.prepared
