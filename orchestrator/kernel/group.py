@@ -184,7 +184,7 @@ def _take_back(run: RunState, key: str, at: float) -> None:
                 run.steps[branch] = replace(step, status=_S.ABORTED)
             case Status.PREPARED | Status.FAILED:
                 run.steps[branch] = _asked(step, _S.ABORTING, at)
-            case Status.REFUSED if step.doubt:
+            case Status.REFUSED if step.doubt or not call.barrier:  # a copy could still come
                 run.steps[branch] = _asked(step, _S.ABORTING, at)
             case Status.PREPARING if resting or not only_its_reply_settles(run, step, at):
                 run.steps[branch] = _asked(step, _S.ABORTING, at)

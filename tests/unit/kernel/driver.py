@@ -19,11 +19,11 @@ from orchestrator.kernel.evolve import evolve, fold, launched
 from orchestrator.kernel.operate import possible
 from orchestrator.kernel.pending import pending
 from orchestrator.kernel.program import Program
-from orchestrator.kernel.state import ENDED, EXECUTING, KIND, Phase, RunState, Status
-from tests.unit.kernel import group_moves, groups, moves, oracle
+from orchestrator.kernel.state import ENDED, EXECUTING, KIND, RunState, Status
+from tests.unit.kernel import group_moves, groups, moves, oracle, verdicts
 from tests.unit.kernel.flights import Flight, Identity
 from tests.unit.kernel.plans import SIGNALS
-from tests.unit.kernel.world import World, describe
+from tests.unit.kernel.world import World
 
 
 class Outcome(NamedTuple):
@@ -76,7 +76,7 @@ class Driver:
             self.run_on()
         assert self.run.phase in ENDED, self
         self.stragglers()
-        self.check_world()
+        verdicts.check_world(self.run, self.world)
         return Outcome(self.run, self.world, self.events)
 
     def run_on(self) -> None:
@@ -125,21 +125,6 @@ class Driver:
             assert self.turn(self._carry_out(flight)) == []
         for reply in self.replies:
             assert self.turn(reply) == []
-
-    def check_world(self) -> None:
-        """What the run says of itself is true."""
-        groups.check_world(self.run, self.world)
-        assert self.world.by_hand or all(times <= 1 for times in self.world.times.values()), (
-            describe(self.world)
-        )
-        if self.run.phase is Phase.COMPENSATED:
-            assert not any(self.world.effects.values()), describe(self.world)
-        for key, step in self.run.steps.items():
-            node = self.program.named[step.name]
-            if self.run.phase is Phase.COMPLETED and isinstance(node, Call) and not node.read_only:
-                if step.status is Status.DONE:
-                    assert self.world.effects[key] == 1, (key, describe(self.world))
-                assert step.status in {Status.DONE, Status.SKIPPED, *_CALLBACK}
 
     def turn(self, message: msg.Message) -> list[ev.Event]:
         """React, and check all that holds of any reaction."""
@@ -222,7 +207,10 @@ class Driver:
             identity = (command.step, command.kind, command.attempt)
             if identity not in self.seen:
                 self.seen.add(identity)
-                self._check_dispatch(command)
+                mine = [f for f in self.flights if f.command.step == command.step]
+                about = any(f.identity not in self.settled for f in mine)
+                world = self.world
+                verdicts.check_dispatch(self.run, world, self.events, command, mine, about=about)
                 self._send(command)
 
     def _pass(self, until: float) -> None:
@@ -236,20 +224,6 @@ class Driver:
         twins = [f for f in self.flights if f.identity == flight.identity]
         flight.dropped = not call.barrier and any(twin.executed for twin in twins)
         self.flights.append(flight)
-
-    def _check_dispatch(self, command: Execute) -> None:
-        mine = [f for f in self.flights if f.command.step == command.step]
-        if command.kind in {"prepare", "commit", "abort"}:
-            groups.check_dispatch(self.run, self.world, self.events, command, mine)
-        if command.kind == "do":
-            assert self.run.phase is Phase.FORWARD, f"{command} goes forward while compensating"
-        if command.kind == "undo":
-            assert not self.run.pivoted, f"{command} undoes past the pivot"
-            about = any(f.identity not in self.settled for f in mine)
-            assert about or command.step in self.world.possible, f"{command} has nothing to undo"
-            beside = [f for f in mine if f.may_come and not f.call.barrier]
-            assert not any(f.command.kind == "do" for f in beside), f"{command} beside its action"
-            assert not self.program.call(self.run.steps[command.step].name).read_only
 
     def _carry_out(self, flight: Flight) -> msg.Reply:
         flight.executed = True
@@ -349,7 +323,10 @@ class Driver:
     def _act_operator(self) -> None:
         if self.random.random() < 0.4:
             return
-        step = self.random.choice([*self.run.steps, "nobody"])
+        keys = [*self.run.steps, "nobody"]
+        if self.random.random() < 0.5:
+            keys = self.run.parked or keys
+        step = self.random.choice(keys)
         undone = self.random.random() < 0.4
         operations: list[msg.Operation] = [
             msg.Retry(at=self.now, actor="ann"),
@@ -399,7 +376,6 @@ class Driver:
 
 
 _OUTCOMES: tuple[msg.Outcome, ...] = get_args(msg.Outcome)
-_CALLBACK = {Status.CALLING, Status.CALL_FAILED, Status.CALL_PARKED, Status.HEARD}
 
 
 def _why_not(run: RunState, operation: msg.Operation) -> str:

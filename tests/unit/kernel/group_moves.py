@@ -39,12 +39,14 @@ def check(
     """There must be a way along the tables from the old status to the new one."""
     group = is_group(run, key)
     starts: list[tuple[Status, list[Edge]]] = []
-    if old is None or (group and old.attempt == 0 and label == "StepRetried"):
+    subject = getattr(event, "step", None) == key
+    anew = old is not None and old.attempt == 0 and label == "StepRetried" and subject
+    if old is None or (group and anew):
         starts = [(status, [("begins", status, "")]) for status in (*BEGINS, Status.BROKEN)]
     else:
         starts = [(old.status, [])]
         table, name = (GROUPS, "groups") if group else (BRANCHES, "branches")
-        if getattr(event, "step", None) == key and (old.status, label) in table:
+        if subject and (old.status, label) in table:
             starts = [(table[old.status, label], [(name, old.status, label)])]
     for edge in _way(starts, new.status, group=group, event=event):
         SEEN[edge] += 1
