@@ -36,6 +36,10 @@ from orchestrator.transport.gid import Gid
 CLAIM_WAIT_S = 0.5
 """How long the proof row is waited for, before it is looked again whether its transaction is prepared by now."""
 
+LOCK_WAIT_S = 1.0
+"""How long an action may wait for a lock. It may be a prepared branch's, whose commit needs a worker process: were all
+of them waiting, it would never come. So an action that waits longer fails, and its group tries again."""
+
 PAUSE_S = 0.02
 
 _NO_EPOCH = 2**31
@@ -142,7 +146,8 @@ class Branches(GroupBarrier):
                 return self._taken(standing)
             if (known := self._claimed(connection, effect, gid)) is not True:
                 return known
-            self._resources.limit_waits(connection, max(until - time.monotonic(), 0.001))
+            left_s = max(until - time.monotonic(), 0.001)
+            self._resources.limit_waits(connection, min(left_s, LOCK_WAIT_S))
             mark = self._resources.mark(connection)
             transaction = connection.get_transaction()
             reply = act(connection)
@@ -214,10 +219,10 @@ class Branches(GroupBarrier):
     @contextmanager
     def _begun(self, gid: Gid) -> Iterator[tuple[Connection, Standing]]:
         """A connection in a transaction under the gid if that is free; abandoned at the end unless it is prepared."""
-        begin: Callable[[Connection], Standing] = lambda c: self._resources.begin(c, gid)  # noqa: E731 - typed
-        connection, standing = self._opened(begin)
+        begun: tuple[Connection, Standing] = self._opened(lambda c: self._resources.begin(c, gid))
+        connection, standing = begun
         try:
-            yield connection, standing
+            yield begun
         finally:
             if not connection.closed:
                 self._resources.abandon(connection, gid if standing == "free" else None)
