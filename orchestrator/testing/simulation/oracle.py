@@ -2,7 +2,8 @@
 
 (a) every accepted launch has a run; (b) each step's net effect is 0 or 1, and just what the run says of itself; (c)
 every run has ended, or is stuck with a reason; (d) the logs have no gap and their hash chains hold; (e) the read model
-is what a replay of the log makes; and nothing received is left unacknowledged, no message is a defect.
+is what a replay of the log makes; (f) no branch of an atomic group that was taken back has an effect, and no try is
+left open; and nothing received is left unacknowledged, no message is a defect.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 
 from orchestrator.definition.plan import Call
 from orchestrator.errors import IllegalEventError
-from orchestrator.kernel.state import Phase, RunState, Status
+from orchestrator.kernel.state import ENDED, Phase, RunState, Status
 from orchestrator.testing.simulation.shop import Effect, Key
 from orchestrator.testing.simulation.world import World
 from orchestrator.views.read_model import differences
@@ -62,6 +63,8 @@ def _run(world: World, run_id: str, effects: list[Effect]) -> Iterator[str]:
     for effect in effects:
         key = (effect.run, effect.step)
         net[key] = net.get(key, 0) + effect.done - effect.undone
+    if state.phase in ENDED:
+        yield from _groups(who, state, [effect for effect in effects if effect.run == run_id])
     mine = {step: total for (run, step), total in net.items() if run == run_id}
     for step, total in mine.items():
         if total not in {0, 1}:
@@ -70,6 +73,16 @@ def _run(world: World, run_id: str, effects: list[Effect]) -> Iterator[str]:
             yield f"(b) {who} {step}: compensated, and its effect is still there"
     if state.phase is Phase.COMPLETED:
         yield from _completed(who, state, mine)
+
+
+def _groups(who: str, state: RunState, effects: list[Effect]) -> Iterator[str]:
+    for effect in effects:
+        step = state.steps.get(effect.step)
+        stands = effect.done != effect.undone
+        if effect.is_try and stands:
+            yield f"(f) {who} {effect.step}: its try is neither confirmed nor cancelled"
+        elif stands and step is not None and step.status is Status.ABORTED:
+            yield f"(f) {who} {effect.step}: its group was taken back, and its effect is there"
 
 
 def _completed(who: str, state: RunState, net: dict[str, int]) -> Iterator[str]:

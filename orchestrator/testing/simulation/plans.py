@@ -1,7 +1,8 @@
 """Random plans of every shape the builder knows, legal by the rules a saga is compiled by.
 
 Their steps use four kinds of participants, which ``shop`` plays: with a barrier, at least once beside a database, and
-at least once without one, in front of an outside world that refuses cancelled keys or one that forgets them.
+at least once without one, in front of an outside world that refuses cancelled keys or one that forgets them. In atomic
+groups they are tries, with a barrier or without, readers, and a last one.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from msgspec.structs import replace
 
 from orchestrator.definition import rules
 from orchestrator.definition.plan import (
+    Atomic,
+    Branch,
     Call,
     Const,
     Each,
     Expr,
     Field,
+    Finish,
     Item,
     Let,
     Node,
@@ -44,6 +48,8 @@ RESULT: dict[str, Any] = {"v": 2, "ok": True, "list": [1, 2]}
 
 _BROKEN = Field(Const(1), "nothing")
 _KINDS = (("shop", "act"), ("shop", "act"), ("shop", "ship"), ("bank", "pay"))
+_TRIES = (("shop", "book"), ("bank", "hold"))
+"""Branches of atomic groups, with a barrier and without."""
 _MOST_NODES = 9
 _DEEPEST = 3
 
@@ -100,7 +106,10 @@ def hearing(retry: RetryPolicy) -> Call:
 def every_call() -> list[Call]:
     """One call of every participant that random plans use."""
     grower = _Grower(Random(0), forgetful=False)
-    kinds = (("shop", "act"), ("shop", "ship"), ("bank", "pay"), (FORGETFUL, "send"))
+    kinds = (
+        *(("shop", "act"), ("shop", "ship"), ("bank", "pay"), (FORGETFUL, "send")),
+        *_TRIES,
+    )
     calls = [grower.of_kind("x", kind, Const(1), read_only=False) for kind in kinds]
     calls.append(grower.of_kind("x", ("shop", "look"), Const(1), read_only=True))
     return [*calls, hearing(RetryPolicy())]
@@ -135,7 +144,7 @@ class _Grower:
         self, scope: Scope, seen: tuple[Seen, ...], depth: int
     ) -> tuple[Node, tuple[Seen, ...]]:
         self.budget -= 1
-        kinds = [*["call"] * 6, "wait", "sleep", "let"]
+        kinds = [*["call"] * 6, "wait", "sleep", "let", "atomic"]
         if depth < _DEEPEST:
             kinds += ["parallel", "parallel", "when", "each", "sequence"]
         match self.random.choice(kinds):
@@ -147,6 +156,8 @@ class _Grower:
                 return self.each(scope, seen, depth)
             case "sequence":
                 return self.sequence(scope, seen, depth + 1)
+            case "atomic":
+                return self.atomic(scope, seen)
             case kind:
                 return self.leaf(kind, scope, seen)
 
@@ -182,8 +193,36 @@ class _Grower:
             retry=self.policy(),
             undo=None if read_only else Undo(f"{participant}.undo", STEP_TIMEOUT_S, self.policy()),
             read_only=read_only,
-            barrier=participant == "act",
+            barrier=participant in {"act", "book"},
+            confirm=self.finish("confirm", kind),
+            cancel=self.finish("cancel", kind),
         )
+
+    def finish(self, name: str, kind: tuple[str, str]) -> Finish | None:
+        if kind not in _TRIES:
+            return None
+        return Finish(f"{kind[1]}.{name}", STEP_TIMEOUT_S, self.policy())
+
+    def atomic(self, scope: Scope, seen: tuple[Seen, ...]) -> tuple[Node, tuple[Seen, ...]]:
+        branches: list[Call] = []
+        for _ in range(self.random.randint(1, 3)):
+            kind = self.random.choice((*_TRIES, *_TRIES, ("shop", "look")))
+            how: Branch = "reader" if kind == ("shop", "look") else "tcc"
+            branches.append(self.branch(kind, how, scope, seen))
+        if self.random.random() < 0.4:
+            branches.append(self.branch(("shop", "act"), "last", scope, seen))
+        self.names += 1
+        timeout_s = self.random.choice((12.0, 40.0))
+        group = Atomic(f"s{self.names}", tuple(branches), timeout_s, self.policy())
+        return group, (*seen, *(Seen(branch.name, scope) for branch in branches))
+
+    def branch(
+        self, kind: tuple[str, str], how: Branch, scope: Scope, seen: tuple[Seen, ...]
+    ) -> Call:
+        self.names += 1
+        value = self.value(scope, seen)
+        call = self.of_kind(f"s{self.names}", kind, value, read_only=how == "reader")
+        return replace(call, branch=how)
 
     def policy(self) -> RetryPolicy:
         return RetryPolicy(
@@ -261,7 +300,7 @@ def _candidates(node: Node, *, inside_when: bool = False) -> list[tuple[str, boo
     match node:
         case Call():
             return [(node.name, inside_when)]
-        case Sequence() | When():
+        case Sequence() | When() | Atomic():
             inside = inside_when or isinstance(node, When)
             return [c for child in children(node) for c in _candidates(child, inside_when=inside)]
         case _:
@@ -290,6 +329,10 @@ def _with_pivot(
                 kids.append(kid)
             made = Sequence(tuple(kids)) if isinstance(node, Sequence) else Parallel(tuple(kids))
             return made, past
+        case Atomic():
+            grouped = [inside(child, past) for child in node.branches]
+            group = replace(node, branches=tuple(call for call, _ in grouped))
+            return group, past or any(behind for _, behind in grouped)
         case When():
             other = None if node.otherwise is None else inside(node.otherwise, past)[0]
             return replace(node, then=inside(node.then, past)[0], otherwise=other), past

@@ -33,6 +33,9 @@ from orchestrator.testing.simulation.ports import Killed
 PROCESSES = 2
 """Worker processes of each service but ``courier``, which has one: what a process has heard dies with it."""
 
+_TRY = "#try"
+"""Behind the key of a try's own effect, which has to be gone at the end."""
+
 Key = tuple[str, str]
 """Run and step."""
 
@@ -45,6 +48,11 @@ class Effect(NamedTuple):
     key: str
     done: int
     undone: int
+
+    @property
+    def is_try(self) -> bool:
+        """Whether it is what a branch of an atomic group holds until its group is decided."""
+        return self.key.endswith(_TRY)
 
 
 class Outside:
@@ -64,9 +72,9 @@ class Outside:
         if state in {"refused", "cancelled"}:
             raise Refused(f"this key was {state}")
 
-    def do(self, call: Call, *, forgetful: bool) -> None:
-        """Take effect once per key."""
-        key = call.idempotency_key
+    def do(self, call: Call, *, forgetful: bool, key: str = "") -> None:
+        """Take effect once per key, which is the call's unless given."""
+        key = key or call.idempotency_key
         state = self.states.get(key)
         if state == "done" or (state == "undone" and not forgetful):
             return
@@ -74,9 +82,9 @@ class Outside:
         self.states[key] = "done"
         self.done[key] += 1
 
-    def undo(self, call: Call, *, forgetful: bool) -> None:
+    def undo(self, call: Call, *, forgetful: bool, key: str = "") -> None:
         """Take back what there is; a careful world remembers that there was nothing."""
-        key = call.idempotency_key
+        key = key or call.idempotency_key
         if self.states.get(key) == "done":
             self.states[key] = "undone"
             self.undone[key] += 1
@@ -203,7 +211,8 @@ class Shop:
     def _declare(self, service: Service, name: str, call: Step, *, forgetful: bool) -> None:
         """Attach one participant, with the parameters that its calls give it."""
         session = call.barrier
-        act, undo = self._acting() if session else self._calling(forgetful=forgetful)
+        tried = _TRY if call.cancel is not None or call.branch == "database" else ""
+        act, undo = self._acting(tried) if session else self._calling(tried, forgetful=forgetful)
         if call.read_only:
             act = self._looking()
         names = ["ended"] if name == "hear" else sorted(call.args)
@@ -213,13 +222,18 @@ class Shop:
         )
         if call.undo is not None:
             declared.undo(_typed(undo, injected, ["of_result"]))
+        if call.cancel is not None or call.branch == "database":
+            # SQLite can't prepare, so a prepared transaction is played by a try with a barrier.
+            confirm, cancel = self._finishing()
+            declared.confirm(_typed(confirm, injected, ["of_result"]))
+            declared.cancel(_typed(cancel, injected, ["of_result"]))
 
-    def _acting(self) -> tuple[Callable[..., Any], Callable[..., None]]:
-        """Effects in the service's own database."""
+    def _acting(self, tried: str) -> tuple[Callable[..., Any], Callable[..., None]]:
+        """Effects in the service's own database; those of a try under a key of their own."""
 
         def act(session: Session, call: Call, **_: Any) -> Any:
             self._trouble_before("participant refuses", "participant fails")
-            _book(session, call, 1)
+            _book(session, call, 1, tried)
             self._trouble_after()
             return self._result(call)
 
@@ -230,14 +244,16 @@ class Shop:
 
         return act, undo
 
-    def _calling(self, *, forgetful: bool) -> tuple[Callable[..., Any], Callable[..., None]]:
-        """Effects in the world outside."""
+    def _calling(
+        self, tried: str, *, forgetful: bool
+    ) -> tuple[Callable[..., Any], Callable[..., None]]:
+        """Effects in the world outside; those of a try under a key of their own."""
 
         def act(call: Call, **_: Any) -> Any:
             assert self.dice is not None
             self.outside.refuse(call, anew=self.dice.happens("participant refuses"))
             self._trouble_before("", "participant fails")
-            self.outside.do(call, forgetful=forgetful)
+            self.outside.do(call, forgetful=forgetful, key=call.idempotency_key + tried)
             self._trouble_after()
             return self._result(call)
 
@@ -247,6 +263,30 @@ class Shop:
             self._trouble_after()
 
         return act, undo
+
+    def _finishing(self) -> tuple[Callable[..., None], Callable[..., None]]:
+        """What becomes of a try: its own effect is taken back, and, confirmed, the real one happens."""
+
+        def confirm(call: Call, session: Session | None = None, **_: Any) -> None:
+            self._trouble_before("", "confirm or cancel fails")
+            if session is None:
+                self.outside.undo(call, forgetful=False, key=call.idempotency_key + _TRY)
+                self.outside.do(call, forgetful=False)
+            else:
+                _book(session, call, -1, _TRY)
+                _book(session, call, 1)
+            self._trouble_after()
+
+        def cancel(call: Call, session: Session | None = None, **_: Any) -> None:
+            self._trouble_before("", "confirm or cancel fails")
+            if session is None:
+                self.outside.undo(call, forgetful=False, key=call.idempotency_key + _TRY)
+                self.outside.states.setdefault(call.idempotency_key, "cancelled")
+            else:
+                _book(session, call, -1, _TRY)
+            self._trouble_after()
+
+        return confirm, cancel
 
     def _looking(self) -> Callable[..., Any]:
         def look(call: Call, **_: Any) -> Any:
@@ -278,10 +318,10 @@ class Shop:
             raise Killed
 
 
-def _book(session: Session, call: Call, delta: int) -> None:
+def _book(session: Session, call: Call, delta: int, suffix: str = "") -> None:
     session.connection().exec_driver_sql(
         "INSERT INTO ledger VALUES (?, ?, ?, ?)",
-        (call.idempotency_key, call.run_id, call.step, delta),
+        (call.idempotency_key + suffix, call.run_id, call.step, delta),
     )
 
 
