@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 
 from orchestrator import wiring
-from orchestrator.client import Run
+from orchestrator.client import Client, Run
 from orchestrator.journal.records import shard_of
 from orchestrator.settings import Settings
 from orchestrator.transport.gid import PREFIX, Gid
@@ -64,7 +64,6 @@ class Bank:
     def __enter__(self) -> Self:
         self.journal = wiring.make_journal(self.settings)
         self._stack.callback(self.journal.close)
-        self.client = wiring.client(self.settings, self.journal, {})
         self.a, self.b = (self._engine(url) for url in self._urls)
         self.worker = self._kept("worker", "worker", "--processes", "3")
         eventually(lambda: self._is_open(self.b), 60, what="the ledgers are open")
@@ -123,7 +122,9 @@ class Bank:
                     os.environ[name] = value
             for name in [n for n in sys.modules if n in {"sagas.transfers", "workers.ledgers"}]:
                 del sys.modules[name]
-        self.client = wiring.client(self.settings, self.journal, defined.sagas)
+        transport = wiring.transport(self.settings)
+        self._stack.callback(transport.close)
+        self.client = Client(self.journal, defined.sagas, transport.poke)
 
     def _is_open(self, engine: Engine) -> bool:
         try:
