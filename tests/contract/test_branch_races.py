@@ -180,6 +180,15 @@ class TestTime:
         assert ledger.one(commit()).outcome == "succeeded"
         assert ledger.balance == 70
 
+    def test_a_lock_is_not_waited_for_as_long_as_the_attempt_may_take(self, ledger: Ledger) -> None:
+        """It may be a prepared branch's, whose commit needs the process that waits."""
+        ledger.one(prepare(step="first"))
+        answer = ledger.one(prepare(timeout_s=30))
+        assert answer.outcome == "failed"
+        assert answer.took_s < 10
+        assert ledger.one(abort(step="first")).outcome == "succeeded"
+        assert ledger.one(prepare(attempt=2)).vote == "prepared"
+
     def test_a_wait_for_a_lock_ends_with_the_attempt(self, ledger: Ledger) -> None:
         assert ledger.url is not None
         with ledger.session() as session:

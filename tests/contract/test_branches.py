@@ -78,6 +78,21 @@ class TestVote:
         assert kept.one(commit()).outcome == "succeeded"
         assert kept.balance == 70
 
+    def test_q11_a_poison_message_is_a_no(self, ledger: Ledger) -> None:
+        answer = ledger.one(prepare(args={"amount": "a lot", "colour": "red"}))
+        assert (answer.outcome, answer.vote) == ("failed", None)
+        assert answer.failure is not None
+        assert answer.failure.type == "InvalidInputError"
+        assert (ledger.balance, ledger.pending, ledger.calls) == (100, 0, [])
+
+    def test_q11_a_commit_goes_by_what_was_prepared_not_by_what_its_message_says(
+        self, kept: Ledger
+    ) -> None:
+        kept.one(prepare())
+        forged = commit(args={"amount": "a lot"})
+        assert kept.one(replace(forged, result={"amount": 99})).outcome == "succeeded"
+        assert (kept.balance, kept.pending) == (70, 0)
+
     def test_a_new_round_is_a_new_branch(self, kept: Ledger) -> None:
         kept.one(prepare())
         kept.one(abort())
@@ -225,6 +240,7 @@ class TestTries:
         ledger = Ledger("try sqlite", f"sqlite:///{tmp_path}/ledger.db")
         assert ledger.one(commit()).outcome == "protocol_error"
         assert ledger.balance == 100
+        ledger.executor.dispose()
 
     def test_outside_a_cancel_without_a_result_is_asked_all_the_same(self) -> None:
         ledger = Ledger(OUTSIDE, None)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from orchestrator.coordinator.loop import Coordinator, CoordinatorOptions
 from orchestrator.definition.plan import Atomic, Call, Const, Plan, RetryPolicy, Sequence
@@ -23,6 +23,7 @@ from orchestrator.transport.messages import Answer, Work
 from orchestrator.wiring import Definitions
 from tests.contract.barrier_shop import Kept
 from tests.contract.branch_ledger import Ledger, by_hand, opened, prepare
+from tests.servers import Postgres
 from tests.unit.cli.stage import Stage
 from tests.unit.coordinator.scripted import ScriptedTransport, request
 
@@ -287,6 +288,37 @@ class TestTheCommand:
         (one,) = [f for f in findings if f["check"] == "two-phase ledger"]
         assert one["level"] == "ok"
         assert ledger.pending == 0
+
+    def test_the_doctor_tries_with_the_services_own_user(self, own_postgres: Postgres) -> None:
+        owner = Ledger("postgres", own_postgres.url)
+        owner.one(orphan())
+        own_postgres.execute("CREATE USER clerk")
+        own_postgres.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO clerk")
+        url = make_url(own_postgres.url).set(username="clerk").render_as_string()
+        clerks = Ledger("postgres", url, fresh=False)
+        stage = _stage(clerks)
+        stage.start()
+        result = stage.run("--json", "doctor", "--app", "x")
+        for ledger in (owner, clerks):
+            ledger.executor.dispose()
+        assert result.exit_code == 1
+        assert "permission denied for table saga_barrier" in result.stdout
+
+    def test_the_doctor_names_what_has_been_in_doubt_for_long(
+        self, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        stage = _stage(ledger)
+        stage.start()
+        ledger.one(orphan())
+        (found,) = ledger.branches.found()
+        aged = [replace(found, age_s=1_000.0)]
+        monkeypatch.setattr(type(ledger.branches._resources), "found", lambda *_: aged)
+        output = stage.run("doctor", "--app", "x").output
+        assert "1 branches have been prepared for longer than 2m" in output
+        assert "saga in-doubt" in output
+        stage.transport.handler = lambda _work: None
+        (one,) = stage.json("in-doubt", "--app", "x", "--resolve")
+        assert (one["decision"], one["came_to"]) == ("no record", "rolled back")
 
 
 _NAMES = {"one": "ann", "two": "bob"}
