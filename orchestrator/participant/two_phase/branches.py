@@ -186,7 +186,7 @@ class Branches(GroupBarrier):
 
     def _refused(self, effect: Effect, gid: Gid, refusal: Refused, until: float) -> Settled:
         """Store the no, unless a copy has said yes meanwhile: then that is the answer, as its branch is there."""
-        while time.monotonic() < until:
+        while True:
             with self._begun(gid) as (connection, standing):
                 if standing == "prepared":
                     return Settled("succeeded", duplicate=True, vote="prepared")
@@ -195,14 +195,15 @@ class Branches(GroupBarrier):
                 return self._refuse(effect, refusal)
             if claimed is not None:
                 return claimed
-        raise CommitUnknownError(f"a copy of this command is at work on {gid} still")
+            if time.monotonic() > until:
+                raise CommitUnknownError(f"a copy of this command is at work on {gid} still")
 
     def _ask(self, effect: Effect, gid: Gid, error: Exception, until: float) -> None:
         """Return if the branch is prepared after all; raise ``error`` if it isn't and never will be.
 
         The proof row can be claimed only after the lost transaction has ended without a trace.
         """
-        while time.monotonic() < until:
+        while True:
             try:
                 with self._begun(gid) as (connection, standing):
                     if standing == "prepared":
@@ -214,7 +215,10 @@ class Branches(GroupBarrier):
                 return  # and committed meanwhile
             if claimed is True or isinstance(claimed, Settled):
                 raise error
-        raise CommitUnknownError(f"it can't be known in time whether {gid} is prepared") from error
+            if time.monotonic() > until:
+                raise CommitUnknownError(
+                    f"whether {gid} is prepared isn't known in time"
+                ) from error
 
     @contextmanager
     def _begun(self, gid: Gid) -> Iterator[tuple[Connection, Standing]]:
@@ -251,7 +255,7 @@ class Branches(GroupBarrier):
                 raise
             return None
         finally:
-            with suppress(DBAPIError):
+            with suppress(DBAPIError):  # a connection that is lost has nothing to roll back
                 connection.rollback()
             self._resources.abandon(connection, None)
 
