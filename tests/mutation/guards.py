@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from tests.mutation import branch_removals, removals
+from tests.mutation.group_guards import GROUP_GUARDS
 
 VARIABLE = "SAGA_WITHOUT_GUARD"
 
@@ -208,6 +209,7 @@ GUARDS: dict[str, Guard] = {
         removals.broker_keeps_what_it_gets,
         [f"{_START}test_an_evicting_redis_is_refused_with_the_way_out"],
     ),
+    **{name: Guard(*parts) for name, parts in GROUP_GUARDS.items()},
 }
 
 

@@ -267,13 +267,19 @@ def test_cancelling_takes_an_undecided_group_back() -> None:
 
 
 def test_a_decided_group_is_committed_to_the_end_and_undone_from_there() -> None:
-    play = decided()
+    play = Play(plan(call("first"), group(branch("debit"), branch("credit"))))
+    play.reply("first")
+    play.vote("debit")
+    play.vote("credit")
     play.send(msg.Cancel(at=play.now))
     assert play.out() == ["commit debit 2", "commit credit 2"]
     play.reply("debit")
     assert play.out() == ["commit credit 2"]
     play.reply("credit")
     assert play.out() == ["undo debit 1", "undo credit 1"]
+    play.reply("debit")
+    play.reply("credit")
+    assert play.out() == ["undo first 1"]
 
 
 def test_a_try_without_a_barrier_is_cancelled_only_after_its_answer() -> None:
