@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.client import AsyncClient, AsyncRun, Client, Run
+    from orchestrator.definition.atomic import atomic
     from orchestrator.definition.ended import Ended
     from orchestrator.definition.references import contains, not_
     from orchestrator.definition.retry import Retry
@@ -35,6 +36,7 @@ __all__ = [
     "SagaError",
     "Service",
     "Stuck",
+    "atomic",
     "contains",
     "not_",
     "otherwise",
@@ -49,6 +51,7 @@ __all__ = [
 
 _HOME = {
     "orchestrator.client": ("AsyncClient", "AsyncRun", "Client", "Run"),
+    "orchestrator.definition.atomic": ("atomic",),
     "orchestrator.definition.ended": ("Ended",),
     "orchestrator.definition.references": ("contains", "not_"),
     "orchestrator.definition.retry": ("Retry",),

@@ -61,6 +61,10 @@ class Settings(BaseSettings):
     """The most commands in one message; 1 switches bundling off."""
     bundle_work_s: float = Field(default=0.02, gt=0)
     """Aim for this much work in one message."""
+    sweep_s: float = Field(default=30.0, gt=0)
+    """How often a worker looks for prepared branches of atomic groups that are in doubt."""
+    in_doubt_s: float = Field(default=120.0, gt=0)
+    """How old they have to be for that: longer than any atomic group takes to decide."""
     payload_limit_bytes: int = Field(default=1024 * 1024, ge=1024)
     """The largest input, argument, result or signal, encoded."""
     actor: str = Field(default_factory=_actor)

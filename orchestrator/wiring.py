@@ -29,6 +29,7 @@ from orchestrator.participant.declare import Participant
 from orchestrator.participant.executor import WorkExecutor
 from orchestrator.participant.registry import Registry
 from orchestrator.participant.service import RemoteService, Service
+from orchestrator.participant.two_phase.sweep import SweepOptions
 from orchestrator.settings import Settings
 from orchestrator.transport.celery_app import make_celery
 from orchestrator.transport.celery_transport import CeleryTransport
@@ -120,7 +121,7 @@ def worker_app(settings: Settings) -> Celery:
     app = celery_app(settings)
     install(
         app,
-        WorkExecutor(Registry.of(services)),
+        WorkExecutor(Registry.of(services), sweep_options(settings)),
         namespace=settings.namespace,
         keys=signing_keys(settings),
         limit_bytes=_message_limit_bytes(settings),
@@ -190,6 +191,11 @@ def coordinator_options(settings: Settings) -> CoordinatorOptions:
         poll_s=settings.poll_s,
         bundle=BundleOptions(settings.bundle_work_s, settings.bundle, settings.window),
     )
+
+
+def sweep_options(settings: Settings) -> SweepOptions:
+    """The sweep's part of the settings."""
+    return SweepOptions(settings.sweep_s, settings.in_doubt_s, settings.in_doubt_s * 5)
 
 
 def signing_keys(settings: Settings) -> tuple[bytes, ...]:

@@ -21,9 +21,11 @@ def database_url(service: str) -> str:
     return os.environ.get(f"{service.upper()}_DATABASE_URL", f"sqlite:///{folder / service}.db")
 
 
-def prepare(service: str, tables: type[DeclarativeBase], first_rows: Sequence[Any]) -> None:
-    """Make a service's tables where they are missing, and fill them if they are empty."""
-    url = database_url(service)
+def prepare(
+    service: str, tables: type[DeclarativeBase], first_rows: Sequence[Any], url: str | None = None
+) -> None:
+    """Make a service's tables where they are missing, and fill them if they are empty; ``url`` if it isn't as above."""
+    url = url or database_url(service)
     database = make_url(url).database
     if url.startswith("sqlite") and database:
         Path(database).parent.mkdir(parents=True, exist_ok=True)

@@ -31,6 +31,16 @@ class Letter(Tables):
     total_cents: Mapped[int]
 
 
+class Notice(Tables):
+    """Word of money that came in."""
+
+    __tablename__ = "notice"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    customer: Mapped[str]
+    amount_cents: Mapped[int]
+
+
 class Greylisting(Tables):
     """A customer whose mail server wants everything twice."""
 
@@ -62,6 +72,15 @@ def send_receipt(
     session.add(letter)
     session.flush()
     return Receipt(letter.id, parcel.tracking, payment.amount_cents)
+
+
+@mail.participant(retry=Retry(attempts=None, budget=timedelta(hours=1)))
+def tell(session: Session, customer: str, amount_cents: int) -> int:
+    """Tell a customer that money has come in; returns the notice's number."""
+    notice = Notice(customer=customer, amount_cents=amount_cents)
+    session.add(notice)
+    session.flush()
+    return notice.id
 
 
 FIRST_GREYLISTING = ("north-07", "north-19")

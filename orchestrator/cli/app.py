@@ -12,6 +12,7 @@ import typer
 
 from orchestrator.cli import (
     database,
+    doubting,
     figures,
     launching,
     linting,
@@ -55,6 +56,7 @@ app.command("stats", rich_help_panel=_LOOK)(figures.stats)
 app.command("retry", rich_help_panel=_REPAIR)(repairing.retry)
 app.command("skip", rich_help_panel=_REPAIR)(repairing.skip)
 app.command("resolve", rich_help_panel=_REPAIR)(repairing.resolve)
+app.command("forget", rich_help_panel=_REPAIR)(repairing.forget)
 app.command("compensate", rich_help_panel=_REPAIR)(repairing.compensate)
 app.command("cancel", rich_help_panel=_REPAIR)(repairing.cancel)
 app.command("signal", rich_help_panel=_REPAIR)(repairing.signal)
@@ -63,6 +65,7 @@ app.command("draw", rich_help_panel=_PLANS)(plans.draw)
 app.command("verify", rich_help_panel=_PLANS)(verifying.verify)
 app.command("lint", rich_help_panel=_PLANS)(linting.lint)
 app.command("simulate", rich_help_panel=_PLANS)(simulating.simulate)
+app.command("in-doubt", rich_help_panel=_KEEP)(doubting.in_doubt)
 app.command("doctor", rich_help_panel=_KEEP)(doctor)
 app.add_typer(database.db, name="db", rich_help_panel=_KEEP)
 app.add_typer(database.journal, name="journal", rich_help_panel=_KEEP)

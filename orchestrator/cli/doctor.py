@@ -21,6 +21,7 @@ from orchestrator.views.spans import span_text
 
 SKEW_MAX_S = 1.0
 _PAGE = 500
+_WHY_LENGTH = 300
 _OPEN = ("accepted", "running", "compensating", "stuck")
 
 Level = Literal["ok", "note", "problem"]
@@ -70,6 +71,7 @@ def examine(call: Invocation, probe: Probe) -> Iterator[Finding]:
     if reachable:
         yield from _asked("queues", lambda: _queues(probe, plans), "see that the broker is up")
     yield from _participants(call, plans)
+    yield from _two_phase(call)
 
 
 def _asked(check: str, ask: Callable[[], list[Finding]], way_out: str) -> list[Finding]:
@@ -186,6 +188,32 @@ def _participants(call: Invocation, plans: dict[str, Plan]) -> Iterator[Finding]
         yield Finding("participants", "problem", what, way_out)
     if not missing:
         yield Finding("participants", "ok", "the apps define all that open runs need")
+
+
+def _two_phase(call: Invocation) -> Iterator[Finding]:
+    """Whether the databases of two-phase services can prepare transactions, and whether any have been for long."""
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - start-up time
+
+    services = call.definitions.services if call.settings.apps else []
+    for service in services:
+        branches = service.branches
+        if branches is None:
+            continue
+        check = f"two-phase {service.name}"
+        try:
+            shortcomings = branches.shortcomings()
+            old = [one for one in branches.found() if (one.age_s or 0) > call.settings.in_doubt_s]
+        except (SagaError, SQLAlchemyError) as error:
+            why = " ".join(str(error).split())[:_WHY_LENGTH]
+            yield Finding(check, "problem", f"no answer: {why}", "see that its database is up")
+            continue
+        for one in shortcomings:
+            yield Finding(check, "problem", one.what, one.way_out)
+        if old:
+            what = f"{len(old)} branches have been prepared for longer than {span_text(call.settings.in_doubt_s)}"
+            yield Finding(check, "problem", what, "saga in-doubt")
+        elif not shortcomings:
+            yield Finding(check, "ok", "its database prepares transactions; none is in doubt")
 
 
 def calls_of(plan: Plan) -> list[Call]:

@@ -55,6 +55,21 @@ LOOKS: dict[str, Look] = {
     "callback failed": _BAD,
     "callback parked": _ALARM,
     "heard": _GOOD,
+    "voting": _BUSY,
+    "recalling": _BUSY,
+    "confirming": _BUSY,
+    "withdrawing": Look("↩", "<", "magenta"),
+    "held": _STILL,
+    "preparing": _BUSY,
+    "prepared": _STILL,
+    "read-only": _STILL,
+    "committing": _BUSY,
+    "commit stuck": _ALARM,
+    "commit astray": _ALARM,
+    "aborting": Look("↩", "<", "magenta"),
+    "abort stuck": _ALARM,
+    "abort astray": _ALARM,
+    "aborted": _UNDO,
 }
 """By the status of a run or a step."""
 

@@ -1,4 +1,4 @@
-"""`saga retry`, `skip`, `resolve`, `compensate`, `cancel`, `signal`: what an operator does for a run.
+"""`saga retry`, `skip`, `resolve`, `forget`, `compensate`, `cancel`, `signal`: what an operator does for a run.
 
 Each is an event with the actor and the reason. Those that make sense for many runs at once take the filters
 of `saga list` instead of a run.
@@ -182,6 +182,18 @@ def resolve(
         call.client.resolve(run_id, step, value, undone=undone, reason=reason)
 
     _one(call, run, Operation("resolve", send))
+
+
+def forget(
+    context: typer.Context, run: opt.RunId, step: opt.StepKey, reason: opt.Reason = ""
+) -> None:
+    """Close the file of a branch that went against its group's decision, once you have resolved it."""
+    call = invocation(context)
+
+    def send(run_id: str) -> None:
+        call.client.forget(run_id, step, reason=reason)
+
+    _one(call, run, Operation("forget", send))
 
 
 def signal(

@@ -87,6 +87,8 @@ def command_for(advice: Advice, run_id: str) -> str:
             return f"saga resolve {short} {step} --result JSON"
         case "resolve as undone":
             return f"saga resolve {short} {step} --undone"
+        case "forget":
+            return f"saga forget {short} {step}"
         case "compensate":
             return f"saga compensate {short}"
 
@@ -151,6 +153,8 @@ class _Page:
             " ",
             (step.step, "dim" if step.status == NOT_BEGUN else "bold"),
         )
+        if step.heuristic:
+            line.append(f" heuristic {step.heuristic}", style="bold red")
         if step.pivot:
             line.append(" pivot", style="yellow")
         if step.status not in {"done", NOT_BEGUN}:
@@ -173,7 +177,7 @@ class _Page:
             yield f"{tried} attempts"
 
     def _details(self, step: StepView) -> Iterator[Text]:
-        if step.waits and step.status not in _PARKED:
+        if step.waits and step.status not in _PARKED and step.status != NOT_BEGUN:
             yield Text(step.waits, style="cyan")
         if self._full:
             if step.participant:

@@ -26,6 +26,7 @@ LEADS_TO: Mapping[str, tuple[type, ...]] = {
     "resolve": (ev.StepResolved,),
     "compensate": (ev.CompensationStarted,),
     "cancel": (ev.CompensationStarted,),
+    "forget": (ev.HeuristicForgotten,),
     "signal": (ev.SignalReceived,),
 }
 """The events of an operation that was carried out."""

@@ -157,6 +157,10 @@ class AsyncClient:
             self._client.resolve, run_id, step, result, undone=undone, reason=reason
         )
 
+    async def forget(self, run_id: str, step: str, *, reason: str = "") -> None:
+        """Close the file of a branch that went against its group's decision."""
+        await asyncio.to_thread(self._client.forget, run_id, step, reason=reason)
+
     async def compensate(self, run_id: str, *, reason: str = "") -> None:
         """Undo a run from where it is."""
         await asyncio.to_thread(self._client.compensate, run_id, reason=reason)

@@ -245,6 +245,12 @@ class Client:
             ),
         )
 
+    def forget(self, run_id: str, step: str, *, reason: str = "") -> None:
+        """Close the file of a branch that went against its group's decision; it must have been resolved."""
+        self._operate(
+            run_id, msg.Forget(at=self._clock(), actor=self._actor, step=step, reason=reason)
+        )
+
     def compensate(self, run_id: str, *, reason: str = "") -> None:
         """Undo a run from where it is."""
         self._operate(run_id, msg.Compensate(at=self._clock(), actor=self._actor, reason=reason))

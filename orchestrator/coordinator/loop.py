@@ -18,6 +18,8 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_ran
 from tenacity.stop import stop_when_event_set
 
 from orchestrator.coordinator.dispatching import Dispatcher
+from orchestrator.coordinator.inquiries import Inquiries
+from orchestrator.coordinator.kept import Kept
 from orchestrator.coordinator.live import LiveRun, OwnedShard
 from orchestrator.coordinator.outbox import BundleOptions
 from orchestrator.coordinator.ownership import Ownership, Programs
@@ -29,7 +31,8 @@ from orchestrator.errors import (
     TransportUnavailableError,
 )
 from orchestrator.journal.port import Tenure, WriterJournal
-from orchestrator.kernel.messages import Reply
+from orchestrator.kernel.decide_group import recovered
+from orchestrator.kernel.messages import Recovered, Reply
 from orchestrator.transport.port import CoordinatorTransport, Received
 
 _log = logging.getLogger(__name__)
@@ -57,6 +60,8 @@ class CoordinatorOptions(msgspec.Struct, frozen=True):
     """The most inbox rows or alarms taken in one turn."""
     gather_s: float = 0.1
     """The longest pause between turns, for more answers to share one, while many are awaited."""
+    keep_s: float = 1.0
+    """The longest that votes and acknowledgements of atomic groups may wait for what they are written with."""
     bundle: BundleOptions = BundleOptions()
 
 
@@ -89,6 +94,9 @@ class Coordinator:
             clock,
             self.counts,
         )
+        self._inquiries = Inquiries(transport, self._ownership, self.counts)
+        self._kept = Kept(options.keep_s)
+        self._recovered: list[Arrival] = []
         self._inbox_at = 0.0
         self._collected_at = 0.0
         """Up to when alarms have been taken: what falls due later isn't dispatched yet."""
@@ -137,10 +145,14 @@ class Coordinator:
         self._gain_shards()
         self._dispatcher.publish()
         received, arrivals = self._collect(wait_s)
+        self._inquiries.publish()
         decisions = Decisions(self._ownership, self._programs, self.counts)
         try:
-            for arrival in arrivals:
+            for arrival in (*self._kept.arrivals, *arrivals):
                 decisions.take(arrival)
+            if decisions.drafts and decisions.can_wait and self._kept.may_wait(self._clock()):
+                self._kept.keep(received, decisions.meaningful, self._clock())
+                return 0
             written = self._append(decisions)
         except JournalUnavailableError:  # this turn's alarms are taken: only the log knows them
             for shard in self.shards:
@@ -152,6 +164,7 @@ class Coordinator:
         for draft in decisions.drafts.values():
             self._install(draft.owned, draft.changed)
         self._dispatcher.publish()
+        received = self._kept.taken(received)
         self._transport.acknowledge(received)  # after the dispatch, which somebody waits for
         return written
 
@@ -184,6 +197,10 @@ class Coordinator:
             )
             self._inbox_at = 0.0  # what has waited for a writer is older than what its runs do next
             for run_id, live in owned.runs.items():
+                if recovered(live.state, now):  # sent anew once that is decided
+                    message = Recovered(at=now)
+                    self._recovered.append(Arrival(owned.number, run_id, message))
+                    continue
                 known = offsets[run_id] <= owned.tenure.cursor_offset
                 self._dispatcher.want(
                     owned, run_id, live, dispatched_to=owned.tenure.cursor_at if known else None
@@ -208,7 +225,8 @@ class Coordinator:
         shards = self.shards
         received = self._transport.receive(shards, self._patience_s(wait_s))
         now = self._collected_at = self._clock()
-        arrivals = list(self._answers(received, now))
+        arrivals = [*self._recovered, *self._answers(received, now)]
+        self._recovered = []
         if not received or now - self._inbox_at >= self._options.inbox_every_s:
             self._inbox_at = now
             arrivals += self._inbox(shards)
@@ -230,6 +248,7 @@ class Coordinator:
     def _receive_again(self) -> None:
         """What was received in this turn isn't in the journal: it has to come again."""
         for shard in self.shards:
+            self._kept.forget(shard)
             self._transport.release(shard)
 
     def _patience_s(self, wait_s: float | None) -> float:
@@ -237,6 +256,10 @@ class Coordinator:
         next_at = self._dispatcher.next_at
         if next_at is not None:
             patience_s = min(patience_s, next_at - self._clock())
+        if self._recovered:
+            patience_s = 0.0
+        if self._kept.until is not None:
+            patience_s = min(patience_s, self._kept.until - self._clock())
         return max(0.0, patience_s)
 
     def _answers(self, received: Iterable[Received], now: float) -> Iterable[Arrival]:
@@ -253,6 +276,8 @@ class Coordinator:
                 if heard is not None and owned.tenure.epoch < heard < _EPOCH_MAX:
                     self._outrun[answer.shard] = max(heard, self._outrun.get(answer.shard, 0))
                     continue
+                if self._inquiries.takes(answer, owned):
+                    continue
                 self._dispatcher.learn(owned, answer, now)
                 yield Arrival(
                     answer.shard,
@@ -263,6 +288,7 @@ class Coordinator:
                         kind=answer.kind,
                         attempt=answer.attempt,
                         outcome=answer.outcome,
+                        vote=answer.vote,
                         result=answer.result,
                         failure=answer.failure,
                         took_s=answer.took_s,
@@ -319,6 +345,8 @@ class Coordinator:
 
     def _forget(self, owned: OwnedShard) -> None:
         self._dispatcher.forget(owned)
+        self._kept.forget(owned.number)
+        self._recovered = [one for one in self._recovered if one.shard != owned.number]
         self._transport.release(owned.number)
 
 

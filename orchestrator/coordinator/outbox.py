@@ -66,6 +66,7 @@ class Outgoing(NamedTuple):
             result=command.result,
             timeout_s=command.timeout_s,
             saga=self.saga,
+            one_phase=command.one_phase,
         )
 
 

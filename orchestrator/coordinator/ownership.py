@@ -121,6 +121,10 @@ class Ownership:
         records = self._journal.histories(shard, [run_id]).get(run_id)
         return self._live(records, shard) if records else None
 
+    def has_record(self, shard: int, run_id: str) -> bool:
+        """Whether the journal knows the run at all, readable or not."""
+        return bool(self._journal.histories(shard, [run_id]).get(run_id))
+
     def _begin(self, shard: int, now: float) -> tuple[OwnedShard, dict[str, int]] | None:
         try:
             beyond = self._beyond.get(shard, 0)

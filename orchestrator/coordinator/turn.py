@@ -17,6 +17,7 @@ from orchestrator.coordinator.ownership import Ownership, Programs
 from orchestrator.errors import FencedError, JournalUnavailableError
 from orchestrator.journal.port import ShardWrite
 from orchestrator.kernel.decide import launch, react
+from orchestrator.kernel.decide_group import is_waitable
 from orchestrator.kernel.events import Event, OperationRefused
 from orchestrator.kernel.messages import Launch, Message, Reply
 from orchestrator.kernel.state import RunState
@@ -37,13 +38,15 @@ class Arrival(NamedTuple):
 class Draft:
     """What a turn is about to write to one shard."""
 
-    __slots__ = ("changed", "consumed", "events", "owned")
+    __slots__ = ("can_wait", "changed", "consumed", "events", "owned")
 
     def __init__(self, owned: OwnedShard) -> None:
         self.owned = owned
         self.events: list[tuple[str, Event]] = []
         self.consumed: list[int] = []
         self.changed: dict[str, LiveRun] = {}
+        self.can_wait = True
+        """Nothing depends yet on its being durable."""
 
     def write(self, now: float, due_to: float) -> ShardWrite:
         """The journal's form of it. What was due up to ``due_to`` has been sent."""
@@ -63,6 +66,7 @@ class Draft:
         journal stays true.
         """
         live = self.changed.get(run_id) or self.owned.runs.get(run_id)
+        self.can_wait = False
         if live is not None:
             stopped = self.changed[run_id] = LiveRun(live.state, live.row)
             stopped.sent = live.sent
@@ -85,9 +89,16 @@ class Decisions:
 
     def __init__(self, ownership: Ownership, programs: Programs, counts: Counter[str]) -> None:
         self.drafts: dict[int, Draft] = {}
+        self.meaningful: list[Arrival] = []
+        """The messages that led to something."""
         self._ownership = ownership
         self._programs = programs
         self._counts = counts
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether all of it may be written later, with whatever comes then."""
+        return all(draft.can_wait for draft in self.drafts.values())
 
     def take(self, arrival: Arrival) -> None:
         """Decide on one message. A defect stops only the run it shows in."""
@@ -108,6 +119,7 @@ class Decisions:
             draft.stop(arrival.run_id, f"internal error: {error}")
         if arrival.inbox_id is not None:
             draft.consumed.append(arrival.inbox_id)
+            draft.can_wait = False
 
     def draft(self, owned: OwnedShard) -> Draft:
         """The draft of one shard."""
@@ -122,7 +134,7 @@ class Decisions:
         if isinstance(message, Launch):
             if current is None:
                 turn = launch(self._programs.get(message.plan), message)
-                self._note(draft, arrival.run_id, None, turn.events, turn.run)
+                self._note(draft, arrival, None, turn.events, turn.run)
             return
         if current is None and arrival.inbox_id is not None:
             current = self._ownership.history(arrival.shard, arrival.run_id)
@@ -131,18 +143,22 @@ class Decisions:
             return
         events, state = react(current.state, message)
         if events:
-            self._note(draft, arrival.run_id, current, events, state)
+            self._note(draft, arrival, current, events, state)
         elif isinstance(message, Reply):
             self._counts["dropped: nothing outstanding"] += 1
 
     def _note(
         self,
         draft: Draft,
-        run_id: str,
+        arrival: Arrival,
         current: LiveRun | None,
         events: list[Event],
         state: RunState,
     ) -> None:
+        run_id = arrival.run_id
+        self.meaningful.append(arrival)
+        if current is None or not is_waitable(events, current.state, state):
+            draft.can_wait = False
         draft.events.extend((run_id, event) for event in events)
         changed = draft.changed.get(run_id)
         if changed is None:

@@ -9,7 +9,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 from orchestrator.definition.building import Building, caller, require
 from orchestrator.definition.durations import Duration, seconds
 from orchestrator.definition.lifting import lift, origins
-from orchestrator.definition.plan import Call, Each, Expr, Result, RetryPolicy, Undo
+from orchestrator.definition.plan import Branch, Call, Each, Expr, Finish, Result, RetryPolicy, Undo
 from orchestrator.definition.references import Reference, expr_of, type_of
 from orchestrator.definition.retry import Retry
 from orchestrator.definition.signature import Parameter, bind
@@ -39,6 +39,11 @@ class ActionSpec:
     undo: Undo | None = None
     read_only: bool = False
     barrier: bool = False
+    two_phase: bool = False
+    """Its work can be prepared: the service allows it, and all the work is in the service's database."""
+    confirm: Finish | None = None
+    cancel: Finish | None = None
+    """With both, the action is a try: its effect is confirmed or cancelled later."""
     touches: tuple[str, ...] = ()
     """Names of what it changes, for lint; no part of a plan."""
 
@@ -131,6 +136,9 @@ class Invocation(Generic[P, R]):
                 read_only=spec.read_only,
                 barrier=spec.barrier,
                 source=caller(),
+                branch=_branch(building, self._action),
+                confirm=spec.confirm,
+                cancel=spec.cancel,
             )
         )
         return building.result(name, spec.returns, place)
@@ -175,6 +183,43 @@ class Action(Generic[P, R]):
 
     def _plain(self) -> Invocation[P, R]:
         return Invocation(self, _Options())
+
+
+def _branch(building: Building, action: Action[..., Any]) -> Branch:
+    """How the action takes part in the atomic group that is open; ``DefinitionError`` if it can't."""
+    group, spec = building.in_atomic, action.spec
+    if group is None:
+        return ""
+    if group.last is action:
+        if not spec.barrier:
+            raise building.error(
+                f"{spec.qualified} can't be the last of atomic(): it has no database whose row says whether it took "
+                "effect; declare a Session, or @confirm and @cancel"
+            )
+        return "last"
+    if spec.read_only:
+        return "reader"
+    if spec.confirm is not None and spec.cancel is not None:
+        return "tcc"
+    if spec.confirm is not None or spec.cancel is not None:
+        missing = "cancel" if spec.cancel is None else "confirm"
+        raise building.error(
+            f"{spec.qualified} can't be inside atomic(): it has no {missing}; add @{spec.name}.{missing}"
+        )
+    if spec.two_phase:
+        return "database"
+    raise building.error(
+        f"{spec.qualified} can't be inside atomic(): {_why_not(spec)}, give it @{spec.name}.confirm and "
+        f"@{spec.name}.cancel, or name it in atomic(last=...)"
+    )
+
+
+def _why_not(spec: ActionSpec) -> str:
+    if not spec.barrier:
+        return "its work isn't in a database of its service; declare a Session"
+    return (
+        f"its service doesn't allow two-phase commit; say Service({spec.service!r}, two_phase=True)"
+    )
 
 
 def express(

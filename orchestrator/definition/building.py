@@ -16,7 +16,7 @@ from orchestrator.definition.plan import Expr, Item, Node, Parallel, Result, Seq
 from orchestrator.definition.references import Place, Reference, expr_of, owner_of, places_of
 from orchestrator.errors import DefinitionError
 
-Shape = Literal["sequence", "parallel", "then", "otherwise", "each"]
+Shape = Literal["sequence", "parallel", "then", "otherwise", "each", "atomic"]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _OWN_MODULES = ("orchestrator.definition.", "orchestrator.participant.", "contextlib")
@@ -25,12 +25,14 @@ _OWN_MODULES = ("orchestrator.definition.", "orchestrator.participant.", "contex
 class Block:
     """An open block: where the nodes being recorded go. ``at`` is its own position in the block around it."""
 
-    __slots__ = ("at", "nodes", "shape", "source")
+    __slots__ = ("at", "last", "nodes", "shape", "source")
 
-    def __init__(self, shape: Shape, at: int, source: str) -> None:
+    def __init__(self, shape: Shape, at: int, source: str, last: object = None) -> None:
         self.shape = shape
         self.at = at
         self.source = source
+        self.last = last
+        """For an atomic group: the action that commits after all others have said yes."""
         self.nodes: list[Node] = []
 
     def node(self) -> Node:
@@ -93,6 +95,11 @@ class Building:
         """How many ``Each`` scopes are open."""
         return sum(block.shape == "each" for block in self._blocks)
 
+    @property
+    def in_atomic(self) -> Block | None:
+        """The atomic group that is open, if one is."""
+        return next((block for block in self._blocks if block.shape == "atomic"), None)
+
     def result(self, step: str, type_: Any, place: Place) -> Reference:
         """The reference to what a node at ``place`` gave, for readers in the present scope."""
         return Reference(Result(step, self.depth), type_, self, (place,))
@@ -100,10 +107,12 @@ class Building:
     # -- blocks
 
     @contextmanager
-    def block(self, shape: Shape, *, at: int | None = None) -> Generator[Block]:
+    def block(
+        self, shape: Shape, *, at: int | None = None, last: object = None
+    ) -> Generator[Block]:
         """Record into a block of its own until the end; the caller then adds its node."""
         outer = self._blocks[-1]
-        block = Block(shape, len(outer.nodes) if at is None else at, caller())
+        block = Block(shape, len(outer.nodes) if at is None else at, caller(), last)
         self._blocks.append(block)
         try:
             yield block
@@ -158,6 +167,11 @@ class Building:
                         f"{reference!r} exists once for every item, inside .map() only; use the list that .map() gives"
                     )
                 return
+            if block.shape == "atomic" and here[position][1] != index:
+                raise self.error(
+                    f"{reference!r} comes from another step of the same atomic() group, which has no result before "
+                    "all of them commit; make it one step, or read it after the group"
+                )
             if block.shape == "parallel" and here[position][1] != index:
                 raise self.error(
                     f"{reference!r} comes from another branch of the same parallel() block, which runs at the same "

@@ -9,8 +9,10 @@ import msgspec
 
 from orchestrator.definition.expression_text import text_of
 from orchestrator.definition.plan import (
+    Atomic,
     Call,
     Each,
+    Finish,
     Let,
     Node,
     Parallel,
@@ -127,6 +129,12 @@ def _facts(node: Node) -> dict[str, str]:
             return {"kind": "condition", "condition": text_of(node.condition)}
         case Each():
             return {"kind": "fan-out", "items": text_of(node.items)}
+        case Atomic():
+            return {
+                "kind": "atomic group",
+                "timeout": _time(node.timeout_s),
+                "retry": _retry(node.retry),
+            }
         case _:
             return {}
 
@@ -143,7 +151,32 @@ def _call(call: Call) -> dict[str, str]:
         "pivot": _yes(call.pivot),
         "read-only": _yes(call.read_only),
         "database": _yes(call.barrier),
+        **_in_group(call),
     }
+
+
+def _in_group(call: Call) -> dict[str, str]:
+    if not call.branch:
+        return {}
+    return {
+        "in its group": _BRANCHES[call.branch],
+        "confirm": _finish(call.confirm),
+        "cancel": _finish(call.cancel),
+    }
+
+
+_BRANCHES = {
+    "database": "a prepared transaction",
+    "tcc": "try, confirm, cancel",
+    "last": "the last, in one phase",
+    "reader": "changes nothing",
+}
+
+
+def _finish(finish: Finish | None) -> str:
+    if finish is None:
+        return "none"
+    return f"{finish.name} (timeout {_time(finish.timeout_s)}, retry {_retry(finish.retry)})"
 
 
 def _undo(undo: Undo | None) -> str:
@@ -175,6 +208,8 @@ def _outline(node: Node, names: set[str]) -> str:
             return f"({' | '.join(inner)})" if len(inner) > 1 else "".join(inner)
         case When() | Each():
             return f"{own}({' / '.join(inner)})" if inner else own
+        case Atomic():
+            return f"{own}({' & '.join(inner)})" if inner else own
         case _:
             return own
 

@@ -6,6 +6,7 @@ from itertools import count
 
 from orchestrator.definition.expression_text import text_of
 from orchestrator.definition.plan import (
+    Atomic,
     Call,
     Each,
     Let,
@@ -17,7 +18,7 @@ from orchestrator.definition.plan import (
     Wait,
     When,
 )
-from orchestrator.definition.svg import duration_text, shortened, svg
+from orchestrator.definition.svg import branch_text, duration_text, group_text, shortened, svg
 
 __all__ = ["mermaid", "svg"]
 
@@ -72,7 +73,9 @@ class _Mermaid:
                     entries = self.node(child, entries)
                 return entries
             case Parallel():
-                return self._parallel(node, entries)
+                return self._parallel(node.branches, entries)
+            case Atomic():
+                return self._atomic(node, entries)
             case When():
                 return self._when(node, entries)
             case Each():
@@ -82,9 +85,19 @@ class _Mermaid:
             case _:
                 return self._leaf(_box(node), entries)
 
-    def _parallel(self, node: Parallel, entries: _Exits) -> _Exits:
+    def _atomic(self, node: Atomic, entries: _Exits) -> _Exits:
+        """All that commits together in one frame."""
+        number = next(self._numbers)
+        self.line(f'subgraph atomic{number}["{_text(group_text(node))}"]')
+        self._indent += "    "
+        exits = self._parallel(node.branches, entries)
+        self._indent = self._indent[:-4]
+        self.line("end")
+        return exits
+
+    def _parallel(self, branches: tuple[Node, ...], entries: _Exits) -> _Exits:
         fork = self._leaf('(("&nbsp;")):::still', entries)
-        exits = [end for branch in node.branches for end in self.node(branch, fork)]
+        exits = [end for branch in branches for end in self.node(branch, fork)]
         return self._leaf('(("&nbsp;")):::still', exits)
 
     def _when(self, node: When, entries: _Exits) -> _Exits:
@@ -116,6 +129,8 @@ def _box(node: Call | Wait | Sleep) -> str:
     match node:
         case Call():
             rows = [f"<b>{_text(node.name)}</b>", _text(f"{node.service}.{node.participant}")]
+            if node.branch:
+                rows.append(_text(branch_text(node)))
             if node.undo is not None:
                 rows.append(f"↩ {_text(node.undo.name)}")
             if node.read_only:

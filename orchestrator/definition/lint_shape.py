@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from orchestrator.definition.plan import (
+    Atomic,
     Call,
     Const,
     Each,
@@ -42,8 +43,16 @@ def _past(node: Node, names: set[str], *, past: bool) -> bool:
         for child in node.nodes:
             past = _past(child, names, past=past)
         return past
+    if isinstance(node, Atomic):  # all of it commits at once, so nothing of it is behind another
+        return _of_group(node, names, past=past)
     behind = [_past(child, names, past=past) for child in children(node)]
     return past or any(behind)
+
+
+def _of_group(group: Atomic, names: set[str], *, past: bool) -> bool:
+    if past:
+        names.update(call.name for call in group.branches)
+    return past or any(call.pivot for call in group.branches)
 
 
 def results_used(plan: Plan) -> set[str]:
@@ -68,7 +77,7 @@ def side_by_side(plan: Plan) -> Iterator[tuple[Call, Call]]:
 
 
 def _beside(node: Node) -> Iterator[tuple[Call, Call]]:
-    if isinstance(node, Parallel):
+    if isinstance(node, Parallel | Atomic):
         for one, other in combinations(node.branches, 2):
             yield from ((a, b) for a in _calls(one) for b in _calls(other))
     if isinstance(node, Each):

@@ -117,6 +117,21 @@ class Undo(msgspec.Struct, frozen=True, omit_defaults=True):
     retry: RetryPolicy
 
 
+class Finish(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a branch of an atomic group takes the decision: a participant's confirm or cancel."""
+
+    name: str
+    timeout_s: float
+    retry: RetryPolicy
+
+
+Branch = Literal["", "database", "tcc", "last", "reader"]
+"""How a call takes part in an atomic group: not at all; as a prepared transaction; by
+try, confirm and cancel; by committing in one phase after all others have voted; as one that changes
+nothing.
+"""
+
+
 class Call(_Data, frozen=True):
     """A step: one participant's action."""
 
@@ -134,6 +149,9 @@ class Call(_Data, frozen=True):
     """The participant has a database, so a barrier row settles whether the action took effect."""
     source: str = ""
     """File and line of the call, for lint."""
+    branch: Branch = ""
+    confirm: Finish | None = None
+    cancel: Finish | None = None
 
     @property
     def compensable(self) -> bool:
@@ -195,8 +213,20 @@ class Each(_Data, frozen=True):
     body: Node
 
 
+class Atomic(_Data, frozen=True):
+    """Calls that take effect together or not at all. ``timeout_s`` is for one attempt, from its
+    beginning to its decision.
+    """
+
+    name: str
+    branches: tuple[Call, ...]
+    timeout_s: float
+    retry: RetryPolicy = RetryPolicy()
+    source: str = ""
+
+
 Step = Call | Wait | Sleep
-Node = Call | Wait | Sleep | Let | Sequence | Parallel | When | Each
+Node = Call | Wait | Sleep | Let | Sequence | Parallel | When | Each | Atomic
 
 CALLBACKS = ("on_completed", "on_compensated", "on_stuck")
 
@@ -246,7 +276,7 @@ def children(node: Node) -> tuple[Node, ...]:
     match node:
         case Sequence():
             return node.nodes
-        case Parallel():
+        case Parallel() | Atomic():
             return node.branches
         case When():
             return (node.then,) if node.otherwise is None else (node.then, node.otherwise)
@@ -271,11 +301,11 @@ def _without_sources(plan: Plan) -> Any:
 
 def _stripped(data: Any) -> Any:
     if isinstance(data, dict):
-        is_call = data.get("is") == "Call"
+        has_source = data.get("is") in {"Call", "Atomic"}
         return {
             key: _stripped(value)
             for key, value in data.items()
-            if not (is_call and key == "source")
+            if not (has_source and key == "source")
         }
     if isinstance(data, list | tuple):
         return [_stripped(value) for value in data]

@@ -9,7 +9,17 @@ from enum import Enum
 
 import msgspec
 
-from orchestrator.definition.plan import Call, Each, Let, Node, Parallel, Sequence, When, children
+from orchestrator.definition.plan import (
+    Atomic,
+    Call,
+    Each,
+    Let,
+    Node,
+    Parallel,
+    Sequence,
+    When,
+    children,
+)
 from orchestrator.errors import DefinitionError
 
 
@@ -43,6 +53,8 @@ def _has_pivot(node: Node) -> bool:
 def _with_last_as_pivot(node: Node) -> Node:
     if isinstance(node, Call) and node.undo is None and not node.read_only:
         return msgspec.structs.replace(node, pivot=True)
+    if isinstance(node, Atomic):
+        return _with_group_as_pivot(node)
     if not isinstance(node, Sequence):
         return node
     nodes = list(node.nodes)
@@ -50,6 +62,17 @@ def _with_last_as_pivot(node: Node) -> Node:
     if last is not None:
         nodes[last] = _with_last_as_pivot(nodes[last])
     return Sequence(tuple(nodes))
+
+
+def _with_group_as_pivot(group: Atomic) -> Node:
+    """A group at the end is the pivot where one of its branches has no undo: all of it commits at once."""
+    branches = list(group.branches)
+    for position, call in enumerate(branches):
+        marked = _with_last_as_pivot(call)
+        if marked is not call and isinstance(marked, Call):
+            branches[position] = marked
+            return msgspec.structs.replace(group, branches=tuple(branches))
+    return group
 
 
 def _walk(saga: str, node: Node, past: Past, inside: str) -> Past:
@@ -60,6 +83,8 @@ def _walk(saga: str, node: Node, past: Past, inside: str) -> Past:
             for child in node.nodes:
                 past = _walk(saga, child, past, inside)
             return past
+        case Atomic():
+            return _group(saga, node, past, inside)
         case Parallel():
             for branch in node.branches:
                 _walk(saga, branch, past, "parallel()")
@@ -73,6 +98,17 @@ def _walk(saga: str, node: Node, past: Past, inside: str) -> Past:
             return taken if taken is other else Past.MAYBE
         case _:
             return past
+
+
+def _group(saga: str, group: Atomic, past: Past, inside: str) -> Past:
+    """A pivot inside makes the whole group one: its branches commit together."""
+    pivot = next((call for call in group.branches if call.pivot), None)
+    if pivot is None:
+        for call in group.branches:
+            _call(saga, call, past, inside)
+        return past
+    _call(saga, pivot, past, inside)
+    return Past.YES
 
 
 def _call(saga: str, call: Call, past: Past, inside: str) -> Past:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from orchestrator.definition.expression_text import text_of
 from orchestrator.definition.plan import (
+    Atomic,
     Call,
     Const,
     Each,
@@ -93,6 +94,25 @@ def duration_text(duration: Expr | float) -> str:
     return " ".join(parts)
 
 
+def group_text(group: Atomic) -> str:
+    """What stands over an atomic group."""
+    return f"{group.name}: all or nothing, within {duration_text(group.timeout_s)}"
+
+
+def branch_text(call: Call) -> str:
+    """How a call takes part in its group."""
+    match call.branch:
+        case "tcc":
+            names = [finish.name for finish in (call.confirm, call.cancel) if finish is not None]
+            return f"try, then {' or '.join(names)}"
+        case "last":
+            return "last, in one phase"
+        case "database":
+            return "prepared"
+        case _:
+            return "votes only"
+
+
 def _boxes(node: Node) -> list[Box]:
     match node:
         case Sequence():
@@ -102,7 +122,11 @@ def _boxes(node: Node) -> list[Box]:
         case When():
             return [_when(node)]
         case Each():
-            return [_each(node)]
+            text = f"for each of {shortened(text_of(node.items), 44)}"
+            return [_framed(_stacked(_boxes(node.body)), text, behind=True)]
+        case Atomic():
+            inside = _parallel([_call(branch) for branch in node.branches])
+            return [_framed(inside, group_text(node), behind=False)]
         case Let():
             return []
         case Call():
@@ -121,6 +145,8 @@ def _call(call: Call) -> Box:
     rows = [participant]
     if call.read_only:
         rows.append("read-only")
+    if call.branch:
+        rows.append(branch_text(call))
     if call.undo is not None:
         rows.append(f"↩ {call.undo.name}")
     card = _card(call.name, rows, "pivot" if call.pivot else "step", "")
@@ -253,16 +279,15 @@ def _nothing() -> Box:
     return Box(40, 0, lambda _x, _y: [])
 
 
-def _each(node: Each) -> Box:
-    body = _stacked(_boxes(node.body))
-    text = f"for each of {shortened(text_of(node.items), 44)}"
+def _framed(body: Box, text: str, *, behind: bool) -> Box:
+    """Something with a frame around it; with another frame ``behind`` it, it is there many times."""
     width = max(body.width, _wide(text, 6.6)) + 2 * _PAD
     height = body.height + 44 + _PAD
 
     def draw(x: float, y: float) -> list[str]:
         return [
-            _rect(x - width / 2 + 6, y - 6, width, height, "behind", 10),
-            _rect(x - width / 2, y, width, height, "each", 10),
+            *([_rect(x - width / 2 + 6, y - 6, width, height, "behind", 10)] if behind else []),
+            _rect(x - width / 2, y, width, height, "each" if behind else "atomic", 10),
             _words(x - width / 2 + 12, y + 18, text, "label"),
             _line(x, y + 26, x, y + 44, arrow=True),
             *body.draw(x, y + 44),
@@ -315,6 +340,7 @@ text{font:13px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,
 .cap{fill:#e9f6ee;stroke:#4a9c68}
 .each{fill:#fff;fill-opacity:.6;stroke:#7c86a0;stroke-dasharray:5 4}
 .behind{fill:none;stroke:#7c86a0;stroke-dasharray:5 4;opacity:.45}
+.atomic{fill:#fff;fill-opacity:.6;stroke:#3a9158;stroke-width:2}
 .line,.icon{fill:none;stroke:#6b7487;stroke-width:1.5}
 .arrow{marker-end:url(#tip)}
 .tip{fill:#6b7487}
@@ -332,6 +358,7 @@ text{fill:#e7eaf2}
 .cap{fill:#16301f;stroke:#5fb680}
 .each{fill:#1a1e28;stroke:#838da6}
 .behind{stroke:#838da6}
+.atomic{fill:#1a1e28;stroke:#5fb680}
 .line,.icon{stroke:#98a1b5}
 .tip{fill:#98a1b5}
 .bar{stroke:#c3cadb}

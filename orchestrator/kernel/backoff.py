@@ -13,6 +13,15 @@ from tenacity.wait import wait_base
 
 from orchestrator.definition.plan import RetryPolicy
 
+ALWAYS_FINAL = frozenset(
+    {
+        "orchestrator.errors.InvalidInputError",
+        "orchestrator.errors.EncodingError",
+        "orchestrator.errors.PayloadTooLargeError",
+    }
+)
+"""Error types that another attempt can't mend."""
+
 
 def delay_s(policy: RetryPolicy, failed: int, seed: str) -> float:
     """Seconds to wait after the ``failed``-th attempt (1 is the first), never more than the cap.

@@ -28,6 +28,8 @@ class Execute(msgspec.Struct, gc=False, frozen=True):
     due: float
     """Not before this time."""
     timeout_s: float
+    one_phase: bool = False
+    """To ``prepare``: it may commit at once; to ``abort``: it may have."""
 
 
 class Timer(msgspec.Struct, gc=False, frozen=True):

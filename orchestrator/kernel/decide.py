@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from orchestrator.definition.plan import Call, RetryPolicy
+from orchestrator.kernel import decide_group
 from orchestrator.kernel import events as ev
 from orchestrator.kernel import messages as msg
-from orchestrator.kernel.backoff import delay_s
+from orchestrator.kernel.backoff import ALWAYS_FINAL, delay_s
 from orchestrator.kernel.evolve import evolve, launched
 from orchestrator.kernel.operate import operate
 from orchestrator.kernel.program import RESULT, Program
@@ -28,14 +29,7 @@ from orchestrator.kernel.state import (
 
 _EARLIER_ATTEMPT = "; an earlier attempt may have taken effect, and nothing can undo that"
 """Why a step that was refused isn't simply given up."""
-ALWAYS_FINAL = frozenset(
-    {
-        "orchestrator.errors.InvalidInputError",
-        "orchestrator.errors.EncodingError",
-        "orchestrator.errors.PayloadTooLargeError",
-    }
-)
-"""Error types that another attempt can't mend."""
+_TWO_PHASE = frozenset({"prepare", "commit", "abort"})
 
 
 class Turn(NamedTuple):
@@ -85,6 +79,8 @@ def _meaning(run: RunState, message: msg.Message) -> list[ev.Event]:
         case msg.Expired():
             step = _outstanding(run, message)
             return [] if step is None else [_doubt(run, step, message, _silence(run, step))]
+        case msg.Recovered():
+            return decide_group.recovered(run, message.at)
         case msg.TimerFired():
             return _timer(run, message)
         case msg.Signal():
@@ -108,6 +104,8 @@ def _reply(run: RunState, reply: msg.Reply) -> list[ev.Event]:
     step = _outstanding(run, reply)
     if step is None:
         return []
+    if reply.kind in _TWO_PHASE:
+        return [decide_group.answered(run, step, reply, _missing(run, step, reply))]
     match reply.outcome:
         case "succeeded":
             return [_success(reply)]
@@ -118,7 +116,7 @@ def _reply(run: RunState, reply: msg.Reply) -> list[ev.Event]:
             return [_doubt(run, step, reply, why)]
         case "unregistered":
             return [_unregistered(run, step, reply)]
-        case "refused" | "failed":
+        case _:
             failure = reply.failure or ev.Failure("Error", f"it {reply.outcome} without a reason")
             if reply.outcome == "refused" and reply.kind == "do":
                 return [
@@ -150,7 +148,7 @@ def _success(reply: msg.Reply) -> ev.Event:
             )
         case "undo":
             return ev.StepUndone(at=reply.at, step=reply.step, attempt=reply.attempt)
-        case "callback":
+        case _:
             return ev.CallbackDelivered(at=reply.at, step=reply.step, attempt=reply.attempt)
 
 
@@ -164,6 +162,8 @@ def _silence(run: RunState, step: StepState) -> str:
 def _doubt(
     run: RunState, step: StepState, message: msg.Reply | msg.Expired, reason: str
 ) -> ev.Event:
+    if message.kind in _TWO_PHASE:
+        return decide_group.in_doubt(run, step, message, reason)
     return ev.StepInDoubt(
         at=message.at,
         step=message.step,
@@ -174,13 +174,20 @@ def _doubt(
     )
 
 
-def _unregistered(run: RunState, step: StepState, reply: msg.Reply) -> ev.Event:
+_WHAT: dict[ev.CommandKind, str] = {"undo": "undo of", "callback": "callback"}
+
+
+def _missing(run: RunState, step: StepState, reply: msg.Reply) -> str:
     call = run.program.call(step.name)
-    what = {"do": "participant", "undo": "undo of", "callback": "callback"}[reply.kind]
-    reason = (
+    what = _WHAT.get(reply.kind, "participant")
+    return (
         f"no worker of service {call.service!r} has the {what} {call.service}.{call.participant} "
         f"(queue {call.queue}): deploy it, then retry"
     )
+
+
+def _unregistered(run: RunState, step: StepState, reply: msg.Reply) -> ev.Event:
+    reason = _missing(run, step, reply)
     if reply.kind == "do" and run.phase is not Phase.FORWARD:
         return ev.StepFailed(
             at=reply.at,
@@ -232,6 +239,8 @@ def _timer(run: RunState, message: msg.TimerFired) -> list[ev.Event]:
         return [ev.SleepEnded(at=message.at, step=message.step)]
     if step.status is Status.WAITING:
         return [ev.WaitExpired(at=message.at, step=message.step)]
+    if step.status is Status.VOTING:
+        return decide_group.timed_out(run, message.step, message.at)
     return []
 
 
@@ -261,9 +270,13 @@ def _conclude(run: RunState, events: list[ev.Event], at: float) -> RunState:
 def _consequence(run: RunState, events: list[ev.Event], at: float) -> ev.Event | None:
     if run.broken:
         return _parked(run, run.broken[0], at)
-    given_up = _last_attempt(events[-1])
-    if given_up is not None and (event := _given_up(run, given_up, at)) is not None:
-        return event
+    if run.program.grouped:
+        event = decide_group.consequence(run, events[-1], at)
+        if event is not None:
+            return event
+    given_up = _last_attempt(run, events[-1])
+    if given_up is not None and (parting := _given_up(run, given_up, at)) is not None:
+        return parting
     if run.finished and run.phase not in ENDED:
         return _end(run, at)
     return None
@@ -280,8 +293,12 @@ def _parked(run: RunState, key: str, at: float, remark: str = "") -> ev.Event:
     )
 
 
-def _last_attempt(event: ev.Event) -> str | None:
-    """The step that this event left without a further attempt."""
+def _last_attempt(run: RunState, event: ev.Event) -> str | None:
+    """The step, or the group, that this event left without a further attempt."""
+    if run.program.grouped and run.phase is Phase.FORWARD:
+        group = decide_group.closed_group(run, event)
+        if group is not None:
+            return group
     match event:
         case ev.StepFailed() | ev.StepInDoubt():
             return event.step if event.retry_at is None else None

@@ -10,10 +10,23 @@ from typing import Any, Literal
 
 import msgspec
 
-CommandKind = Literal["do", "undo", "callback"]
+CommandKind = Literal["do", "undo", "callback", "prepare", "commit", "abort"]
 """What a command asks of a participant: the action, its compensation, or to hear how a run
-ended.
+ended; of a branch of an atomic group: to vote, and to take the group's decision.
 """
+
+Vote = Literal["prepared", "read_only", "committed"]
+"""What a branch answers to ``prepare`` when it doesn't say no.
+
+``prepared``: it can commit and can abort, and does neither by itself; ``read_only``: it changed
+nothing and needs no second phase; ``committed``: asked to commit in one phase, it did.
+"""
+
+AfterAbort = Literal["retry", "fail", "refuse", "park"]
+"""What becomes of an atomic group once it is taken back."""
+
+Found = Literal["rollback", "commit", "protocol error"]
+"""What a branch did against the decision; the last: it says that it was never asked to vote."""
 
 
 class Failure(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
@@ -184,6 +197,90 @@ class OperationRefused(_Event, frozen=True):
     why: str
 
 
+class BranchVoted(_Event, frozen=True):
+    """A branch of an atomic group said yes. ``committed``: in one phase, so that the decision is
+    commit.
+    """
+
+    step: str
+    attempt: int
+    vote: Vote
+    result: Any = None
+    took_s: float = 0.0
+
+
+class OnePhaseRecalled(_Event, frozen=True):
+    """The one branch of an atomic group that was asked to commit by itself is asked whether it
+    has, and kept from it if not; what follows is decided by its answer.
+    """
+
+    step: str
+    """The group."""
+    reason: str
+    failure: Failure | None = None
+    then: AfterAbort = "fail"
+    retry_at: float | None = None
+    counts: bool = True
+
+
+class CommitDecided(_Event, frozen=True):
+    """The decision: all branches of an atomic group said yes. Durable before any is told."""
+
+    step: str
+    """The group."""
+
+
+class AbortDecided(_Event, frozen=True):
+    """An atomic group is taken back, to be tried again at ``retry_at``, or for good."""
+
+    step: str
+    """The group."""
+    reason: str
+    failure: Failure | None = None
+    then: AfterAbort = "fail"
+    retry_at: float | None = None
+    counts: bool = True
+    """This attempt counts as one of those the group has."""
+
+
+class BranchCommitted(_Event, frozen=True):
+    """A branch has acknowledged the commit, and says what it gave where its vote couldn't."""
+
+    step: str
+    attempt: int
+    result: Any = None
+    took_s: float = 0.0
+
+
+class BranchAborted(_Event, frozen=True):
+    """A branch has acknowledged the abort: it has no effect, nor ever will."""
+
+    step: str
+    attempt: int
+
+
+class HeuristicFound(_Event, frozen=True):
+    """A branch went against the decision: by hand, or by an error of its participant. An incident
+    was opened.
+    """
+
+    step: str
+    kind: CommandKind
+    attempt: int
+    found: Found
+    reason: str
+    failure: Failure | None = None
+
+
+class HeuristicForgotten(_Event, frozen=True):
+    """An operator closed the file of a branch that went against the decision, after saying what
+    became of it.
+    """
+
+    step: str
+    reason: str = ""
+
+
 Event = (
     RunLaunched
     | StepSucceeded
@@ -203,4 +300,12 @@ Event = (
     | StepSkipped
     | StepResolved
     | OperationRefused
+    | BranchVoted
+    | OnePhaseRecalled
+    | CommitDecided
+    | AbortDecided
+    | BranchCommitted
+    | BranchAborted
+    | HeuristicFound
+    | HeuristicForgotten
 )

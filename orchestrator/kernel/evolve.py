@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from orchestrator.definition.plan import Call, Wait
 from orchestrator.errors import IllegalEventError
 from orchestrator.kernel import events as ev
+from orchestrator.kernel.evolve_group import halt_groups, handler_of
 from orchestrator.kernel.program import Program, callback_name
 from orchestrator.kernel.state import (
     COMPENSATION_STARTED,
@@ -55,6 +56,8 @@ def evolve(run: RunState, event: ev.Event) -> RunState:
     Raises ``IllegalEventError``.
     """
     apply = _APPLY.get(type(event))
+    if run.program.grouped:
+        apply = handler_of(run, event) or apply
     if apply is None:
         raise IllegalEventError(f"run {run.run_id}: {type(event).__name__} can't follow anything")
     draft = replace(
@@ -67,6 +70,8 @@ def evolve(run: RunState, event: ev.Event) -> RunState:
         length=run.length + 1,
     )
     apply(draft, event)
+    if isinstance(event, ev.StepParked | ev.HeuristicFound) and event.kind != "callback":
+        _incident(draft, event)
     return draft
 
 
@@ -198,9 +203,11 @@ def _parked(run: RunState, event: ev.StepParked) -> None:
     if event.failure is not None:
         changes["failure"] = event.failure
     _moved(run, event.step, "StepParked", event.at, **changes)
-    if event.kind != "callback":
-        run.incidents += 1
-        _call_back(run, "on_stuck", event.at, event.reason, suffix=f"#{run.incidents}")
+
+
+def _incident(run: RunState, event: ev.StepParked | ev.HeuristicFound) -> None:
+    run.incidents += 1
+    _call_back(run, "on_stuck", event.at, event.reason, suffix=f"#{run.incidents}")
 
 
 def _sleep_ended(run: RunState, event: ev.SleepEnded) -> None:
@@ -235,6 +242,8 @@ def _compensation_started(run: RunState, event: ev.CompensationStarted) -> None:
     run.reason = event.reason
     run.cause = event.failure
     run.broken = ()
+    if run.program.grouped:
+        halt_groups(run, event.at, event.reason)
     turn_back(run, event.at)
 
 

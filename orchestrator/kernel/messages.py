@@ -9,14 +9,27 @@ from typing import Any, Literal
 
 import msgspec
 
-from orchestrator.kernel.events import CommandKind, Failure
+from orchestrator.kernel.events import CommandKind, Failure, Vote
 
-Outcome = Literal["succeeded", "refused", "failed", "lost", "unregistered", "rejected"]
+Outcome = Literal[
+    "succeeded",
+    "refused",
+    "failed",
+    "lost",
+    "unregistered",
+    "rejected",
+    "heuristic_commit",
+    "heuristic_rollback",
+    "protocol_error",
+]
 """How a participant's attempt ended.
 
 ``succeeded``: took effect, or undone; ``refused``: a business no; ``failed``: an error; ``lost``:
 the worker died, so unknown; ``unregistered``: no such participant in that worker; ``rejected``:
-the barrier or the epoch forbade it.
+the barrier or the epoch forbade it; ``heuristic_commit``: the answer to ``abort`` where the proof row
+says that somebody committed the branch; ``heuristic_rollback``: the answer to ``commit`` where neither
+the branch nor its proof row is there; ``protocol_error``: the answer to ``commit`` for a branch that is
+known to have been aborted, or never to have voted.
 """
 
 
@@ -44,6 +57,9 @@ class Reply(_Message, frozen=True):
     kind: CommandKind
     attempt: int
     outcome: Outcome
+    vote: Vote | None = None
+    """The answer to ``prepare``; to ``abort``, ``committed`` says that the branch had committed in
+    one phase, so that the decision is commit."""
     result: Any = None
     failure: Failure | None = None
     took_s: float = 0.0
@@ -109,5 +125,16 @@ class Cancel(_Message, frozen=True):
     reason: str = ""
 
 
-Operation = Retry | Skip | Resolve | Compensate | Cancel
-Message = Launch | Reply | Expired | TimerFired | Signal | Operation
+class Forget(_Message, frozen=True):
+    """Close the file of a branch that went against its group's decision."""
+
+    step: str
+    reason: str = ""
+
+
+class Recovered(_Message, frozen=True):
+    """Another coordinator took the run over from the journal: what wasn't decided is aborted."""
+
+
+Operation = Retry | Skip | Resolve | Compensate | Cancel | Forget
+Message = Launch | Reply | Expired | TimerFired | Signal | Recovered | Operation

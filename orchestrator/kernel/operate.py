@@ -6,10 +6,11 @@ whatever is said of its result.
 
 from __future__ import annotations
 
-from orchestrator.definition.plan import Each
+from orchestrator.definition.plan import Atomic, Each, instance_key
 from orchestrator.errors import ExpressionError, OperationRefusedError
 from orchestrator.kernel import events as ev
 from orchestrator.kernel import messages as msg
+from orchestrator.kernel import operate_group
 from orchestrator.kernel.state import (
     ENDED,
     EXECUTING,
@@ -23,6 +24,7 @@ from orchestrator.kernel.state import (
     interruptible,
     only_its_reply_settles,
 )
+from orchestrator.kernel.two_phase import is_group
 from orchestrator.kernel.walk import checked_items
 
 _SKIPPABLE = frozenset({Status.RUNNING, Status.WAITING, Status.SLEEPING, Status.PARKED})
@@ -56,13 +58,16 @@ def possible(run: RunState, operation: msg.Operation) -> list[ev.Event]:
             return _compensate(run, operation, operation.reason or "compensated by an operator")
         case msg.Cancel():
             return _compensate(run, operation, operation.reason or "cancelled")
+        case msg.Forget():
+            return operate_group.forget(run, operation)
 
 
 def _retry(run: RunState, operation: msg.Retry) -> list[ev.Event]:
     if operation.step is not None:
-        keys = [operation.step] if _retriable(run, _step(run, operation.step), operation.at) else []
+        _step(run, operation.step)
+        keys = [operation.step] if _retriable(run, operation.step, operation.at) else []
     else:
-        keys = [key for key, step in run.steps.items() if _retriable(run, step, operation.at)]
+        keys = [key for key in run.steps if _retriable(run, key, operation.at)]
     if not keys:
         what = f"step {operation.step!r}" if operation.step else "this run"
         raise OperationRefusedError(f"{what} has nothing parked or waiting for a retry")
@@ -81,10 +86,19 @@ def _retry(run: RunState, operation: msg.Retry) -> list[ev.Event]:
     ]
 
 
-def _retriable(run: RunState, step: StepState, at: float) -> bool:
+def _retriable(run: RunState, key: str, at: float) -> bool:
+    step = run.steps[key]
+    if _is_of_group(run, key):
+        return operate_group.retriable(run, key, at)
     if step.status is Status.RUNNING and run.phase is not Phase.FORWARD:
         return False
     return step.status in PARKED or (step.status in EXECUTING and backing_off(step, at))
+
+
+def _is_of_group(run: RunState, key: str) -> bool:
+    if not run.program.grouped:
+        return False
+    return is_group(run, key) or operate_group.is_branch(run, key)
 
 
 def _check_edit(run: RunState, keys: list[str], args: dict[str, object]) -> None:
@@ -93,6 +107,8 @@ def _check_edit(run: RunState, keys: list[str], args: dict[str, object]) -> None
             f"name the step to edit with --step; these could be retried: {', '.join(keys)}"
         )
     key, step = keys[0], run.steps[keys[0]]
+    if _is_of_group(run, key):
+        operate_group.check_edit(run, key)
     if KIND[step.status] == "undo":
         raise OperationRefusedError(
             f"{key!r} is to be undone; its arguments are what it was done with"
@@ -119,6 +135,8 @@ def _skip(run: RunState, operation: msg.Skip) -> list[ev.Event]:
         )
     if run.phase in ENDED:
         raise OperationRefusedError(f"the run is {run.phase}: nothing of it can be skipped")
+    if run.program.grouped and operate_group.is_branch(run, operation.step):
+        operate_group.skip(run, operation.step)
     if step.status not in _SKIPPABLE:
         raise OperationRefusedError(f"step {operation.step!r} is {step.status.value}")
     if step.status is Status.RUNNING and only_its_reply_settles(run, step, operation.at):
@@ -140,6 +158,8 @@ def _skip(run: RunState, operation: msg.Skip) -> list[ev.Event]:
 
 def _resolve(run: RunState, operation: msg.Resolve) -> list[ev.Event]:
     step = _step(run, operation.step)
+    if run.program.grouped and operate_group.is_branch(run, operation.step):
+        return operate_group.resolve(run, operation)
     forward = {Status.PARKED} if operation.undone else {Status.PARKED, Status.RUNNING}
     backward = {Status.UNDO_PARKED, Status.UNDOING} if operation.undone else set[Status]()
     heard = set[Status]() if operation.undone else {Status.CALL_PARKED}
@@ -205,7 +225,9 @@ def _step(run: RunState, key: str) -> StepState:
 
 
 def _check_given(run: RunState, step: StepState, value: object) -> None:
-    """What an operator gives in the place of a fan-out's items has to be some."""
+    """What an operator gives in the place of a fan-out's items has to be some; of a group's results, by name."""
+    if isinstance(run.program.named[step.name], Atomic):
+        operate_group.check_results(run, instance_key(step.name, step.index), value)
     if isinstance(run.program.named[step.name], Each):
         try:
             checked_items(value)

@@ -14,9 +14,11 @@ from orchestrator.kernel.state import (
     KIND,
     OUTSTANDING,
     RunState,
+    Status,
     StepState,
     interruptible,
 )
+from orchestrator.kernel.two_phase import is_one_phase, node_of, second_phase
 
 
 def pending(run: RunState) -> list[Command]:
@@ -28,6 +30,8 @@ def pending(run: RunState) -> list[Command]:
             continue
         if status in EXECUTING:
             commands.append(_execute(run, key, step))
+        elif status is Status.VOTING:
+            commands.append(Timer(key, step.due + node_of(run, key).timeout_s))
         elif step.due != math.inf:
             commands.append(Timer(key, step.due))
     deadline = run.deadline
@@ -39,7 +43,11 @@ def pending(run: RunState) -> list[Command]:
 def _execute(run: RunState, key: str, step: StepState) -> Execute:
     call = run.program.call(step.name)
     kind = KIND[step.status]
-    timeout_s = call.undo.timeout_s if kind == "undo" and call.undo is not None else call.timeout_s
+    timeout_s = call.timeout_s
+    if kind == "undo" and call.undo is not None:
+        timeout_s = call.undo.timeout_s
+    elif kind in {"commit", "abort"}:
+        timeout_s, _ = second_phase(call, kind)
     return Execute(
         step=key,
         kind=kind,
@@ -52,4 +60,5 @@ def _execute(run: RunState, key: str, step: StepState) -> Execute:
         result=step.result,
         due=step.due,
         timeout_s=timeout_s,
+        one_phase=kind in {"prepare", "abort"} and is_one_phase(run, step),
     )

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import count
+from typing import TypeGuard
 
 from orchestrator.definition.plan import (
     CALLBACKS,
+    Atomic,
     Call,
     Each,
     Let,
@@ -22,7 +24,7 @@ from orchestrator.definition.plan import (
     children,
 )
 
-Named = Call | Wait | Sleep | Let | When | Each
+Named = Call | Wait | Sleep | Let | When | Each | Atomic
 
 RESULT = "@result"
 """The name of the saga's own result; the ``@`` keeps it apart from a saga's own names."""
@@ -47,7 +49,7 @@ class Place:
 class Program:
     """A plan and its index."""
 
-    __slots__ = ("hash", "irreversible", "named", "places", "plan", "root", "scopes")
+    __slots__ = ("grouped", "hash", "irreversible", "named", "places", "plan", "root", "scopes")
 
     def __init__(self, plan: Plan, plan_hash: str | None = None) -> None:
         self.plan = plan
@@ -58,7 +60,10 @@ class Program:
         self.places: dict[str, Place] = {}
         """Where each name stands; callbacks stand nowhere."""
         self.irreversible: set[str] = set()
-        """Pivots that can't be taken back once they may have taken effect."""
+        """Pivots that can't be taken back once they may have taken effect; for an atomic group with
+        such a pivot, the branch that may commit in one phase."""
+        self.grouped: dict[str, Atomic] = {}
+        """For each branch, its atomic group."""
         body = Sequence((plan.body, Let(RESULT, plan.result)))
         self.root = self._placed(body, None, 0, (), count())
         for event in CALLBACKS:
@@ -71,6 +76,13 @@ class Program:
         if not isinstance(node, Call):
             raise KeyError(name)
         return node
+
+    def _group(self, group: Atomic) -> None:
+        for branch in group.branches:
+            self.grouped[branch.name] = group
+        alone = one_phase(group)
+        if alone is not None and any(map(_is_irreversible, group.branches)):
+            self.irreversible.add(alone)
 
     def _placed(
         self,
@@ -85,12 +97,27 @@ class Program:
             self.named[node.name] = node
             self.scopes[node.name] = around
             self.places[node.name] = place
-        if isinstance(node, Call) and node.pivot and node.undo is None and not node.read_only:
+        if isinstance(node, Atomic):
+            self._group(node)
+        elif _is_irreversible(node) and node.name not in self.grouped:
             self.irreversible.add(node.name)
         inner = (*around, node.name) if isinstance(node, Each) else around
         for child in children(node):
             place.children.append(self._placed(child, place, len(place.children), inner, numbers))
         return place
+
+
+def one_phase(group: Atomic) -> str | None:
+    """The branch that may commit at once when it is asked to vote: the last one, or the only one
+    with a database.
+    """
+    last = group.branches[-1]
+    alone = len(group.branches) == 1 and last.branch == "database"
+    return last.name if alone or last.branch == "last" else None
+
+
+def _is_irreversible(node: Node) -> TypeGuard[Call]:
+    return isinstance(node, Call) and node.pivot and node.undo is None and not node.read_only
 
 
 def callback_name(event: str, position: int) -> str:

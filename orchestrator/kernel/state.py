@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from orchestrator.definition.plan import Call
-from orchestrator.kernel.events import CommandKind, Failure
+from orchestrator.kernel.events import AfterAbort, CommandKind, Failure, Found
 from orchestrator.kernel.program import Program
 
 
@@ -49,6 +49,21 @@ class Status(StrEnum):
     CALL_FAILED = "callback failed"
     CALL_PARKED = "callback parked"
     HEARD = "heard"
+    VOTING = "voting"
+    RECALLING = "recalling"
+    CONFIRMING = "confirming"
+    WITHDRAWING = "withdrawing"
+    HELD = "held"
+    PREPARING = "preparing"
+    PREPARED = "prepared"
+    READ_ONLY = "read-only"
+    COMMITTING = "committing"
+    COMMIT_STUCK = "commit stuck"
+    COMMIT_ASTRAY = "commit astray"
+    ABORTING = "aborting"
+    ABORT_STUCK = "abort stuck"
+    ABORT_ASTRAY = "abort astray"
+    ABORTED = "aborted"
 
 
 class StepState(msgspec.Struct, gc=False, frozen=True):
@@ -78,6 +93,14 @@ class StepState(msgspec.Struct, gc=False, frozen=True):
     """Its undo was parked, so earlier steps no longer wait for it."""
     failure: Failure | None = None
     reason: str = ""
+    then: AfterAbort = "fail"
+    """For an atomic group that is being taken back: what becomes of it."""
+    retry_at: float = 0.0
+    """When it is tried again, if it is."""
+    counts: bool = True
+    """Whether the attempt being taken back counts."""
+    heuristic: Found | None = None
+    """For a branch: what it did against its group's decision."""
 
 
 class RunState(msgspec.Struct, gc=False):
@@ -149,13 +172,40 @@ class RunState(msgspec.Struct, gc=False):
 
 
 ENDED = frozenset({Phase.COMPLETED, Phase.COMPENSATED})
-EXECUTING = frozenset({Status.RUNNING, Status.UNDOING, Status.CALLING})
-"""A command to a participant is outstanding, or due later."""
-OUTSTANDING = frozenset(
-    {Status.RUNNING, Status.UNDOING, Status.CALLING, Status.WAITING, Status.SLEEPING}
+EXECUTING = frozenset(
+    {
+        Status.RUNNING,
+        Status.UNDOING,
+        Status.CALLING,
+        Status.PREPARING,
+        Status.COMMITTING,
+        Status.COMMIT_STUCK,
+        Status.ABORTING,
+        Status.ABORT_STUCK,
+    }
 )
-PARKED = frozenset({Status.PARKED, Status.UNDO_PARKED, Status.CALL_PARKED})
-UNSETTLED = frozenset({Status.RUNNING, Status.UNDOING, Status.UNDO_FAILED, Status.UNDO_PARKED})
+"""A command to a participant is outstanding, or due later."""
+OUTSTANDING = EXECUTING | {Status.WAITING, Status.SLEEPING, Status.VOTING}
+PARKED = frozenset(
+    {
+        Status.PARKED,
+        Status.UNDO_PARKED,
+        Status.CALL_PARKED,
+        Status.COMMIT_STUCK,
+        Status.COMMIT_ASTRAY,
+        Status.ABORT_STUCK,
+        Status.ABORT_ASTRAY,
+    }
+)
+"""A person is needed. What is stuck in its second phase is tried on all the same."""
+GROUP_OPEN = frozenset({Status.VOTING, Status.RECALLING, Status.CONFIRMING, Status.WITHDRAWING})
+"""An atomic group that is neither done nor taken back."""
+UNSETTLED = GROUP_OPEN | {
+    Status.RUNNING,
+    Status.UNDOING,
+    Status.UNDO_FAILED,
+    Status.UNDO_PARKED,
+}
 """What keeps a compensating run from being compensated."""
 FORWARD_ONLY = frozenset(
     {Status.RUNNING, Status.WAITING, Status.SLEEPING, Status.SKIPPED, Status.PARKED}
@@ -177,8 +227,20 @@ KIND: dict[Status, CommandKind] = {
     Status.CALLING: "callback",
     Status.CALL_FAILED: "callback",
     Status.CALL_PARKED: "callback",
+    Status.VOTING: "do",
+    Status.PREPARING: "prepare",
+    Status.COMMITTING: "commit",
+    Status.COMMIT_STUCK: "commit",
+    Status.COMMIT_ASTRAY: "commit",
+    Status.ABORTING: "abort",
+    Status.ABORT_STUCK: "abort",
+    Status.ABORT_ASTRAY: "abort",
 }
 """Which kind of command a status is about."""
+
+
+_MAY_BE_DONE = frozenset({Status.RUNNING, Status.PREPARING, Status.ABORTING, Status.ABORT_STUCK})
+"""Of the branches of atomic groups, ``irreversible`` has only those asked to commit in one phase."""
 
 
 def interruptible(run: RunState, but: str | None = None) -> bool:
@@ -191,7 +253,7 @@ def interruptible(run: RunState, but: str | None = None) -> bool:
     return not irreversible or not any(
         step.name in irreversible
         and key != but
-        and (step.status is Status.RUNNING or (step.status is Status.PARKED and step.reached))
+        and (step.status in _MAY_BE_DONE or (step.status is Status.PARKED and step.reached))
         for key, step in run.steps.items()
     )
 

@@ -15,6 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from orchestrator.definition.plan import (
+    Atomic,
     Call,
     Each,
     Let,
@@ -28,8 +29,17 @@ from orchestrator.definition.plan import (
 )
 from orchestrator.errors import ExpressionError
 from orchestrator.kernel.expressions import described, evaluate
+from orchestrator.kernel.group import begin_group
 from orchestrator.kernel.program import Place
-from orchestrator.kernel.state import COMPLETE, UNDO_DUE, Phase, RunState, Status, StepState
+from orchestrator.kernel.state import (
+    COMPLETE,
+    GROUP_OPEN,
+    UNDO_DUE,
+    Phase,
+    RunState,
+    Status,
+    StepState,
+)
 
 MAX_ITEMS = 10_000
 """The most items one fan-out may have."""
@@ -65,12 +75,18 @@ def go_on(run: RunState, step: StepState, at: float) -> None:
     if run.phase is Phase.FORWARD:
         if step.status not in COMPLETE:
             return
-        if place.is_step:
+        if place.is_step or isinstance(place.node, Atomic):
             run.walked = _climb(run, place, step.index, at)
         else:
             begin_again(run, step.name, step.index, at)
-    elif run.phase is Phase.COMPENSATING and _may_go_back(run, place, step, at):
+    elif run.phase is Phase.COMPENSATING and _is_behind(run, place, step, at):
         run.walked = _climb(run, place, step.index, at)
+
+
+def _is_behind(run: RunState, place: Place, step: StepState, at: float) -> bool:
+    if isinstance(place.node, Atomic):
+        return _leave(run, place, step.index, at)
+    return _may_go_back(run, place, step, at)
 
 
 def _climb(run: RunState, place: Place, index: Index, at: float) -> bool:
@@ -84,7 +100,7 @@ def _climb(run: RunState, place: Place, index: Index, at: float) -> bool:
                 for position in range(here + 1, end) if onward else range(here - 1, -1, -1):
                     if not step(run, parent.children[position], index, at):
                         return False
-            case Parallel() | Each():
+            case Parallel() | Each() | Atomic():
                 index = index[:-1] if isinstance(parent.node, Each) else index
                 key = (parent.number, index)
                 run.left[key] -= 1
@@ -97,12 +113,17 @@ def _climb(run: RunState, place: Place, index: Index, at: float) -> bool:
     return True
 
 
-def _enter(run: RunState, place: Place, index: Index, at: float) -> bool:
+def _enter(  # noqa: C901 - one case for each node
+    run: RunState, place: Place, index: Index, at: float
+) -> bool:
     """Start what is ready below ``place``; whether all of it is complete."""
     node = place.node
     match node:
         case Call() | Wait() | Sleep():
             return _start(run, node, index, at)
+        case Atomic():
+            _start_group(run, node, index, at)
+            return False
         case Sequence():
             return all(_enter(run, child, index, at) for child in place.children)
         case Parallel():
@@ -140,7 +161,9 @@ def _leave(run: RunState, place: Place, index: Index, at: float) -> bool:
             return step is None or _may_go_back(run, place, step, at)
         case Sequence():
             return all(_leave(run, child, index, at) for child in reversed(place.children))
-        case Parallel():
+        case Parallel() | Atomic():
+            if isinstance(node, Atomic) and _is_open(run, node, index):
+                return False
             branches = [_leave(run, child, index, at) for child in place.children]
             return _joined(run, place, index, branches)
         case When():
@@ -154,6 +177,11 @@ def _leave(run: RunState, place: Place, index: Index, at: float) -> bool:
             return _joined(run, place, index, branches)
         case Let():
             return True
+
+
+def _is_open(run: RunState, group: Atomic, index: Index) -> bool:
+    step = run.steps.get(instance_key(group.name, index))
+    return step is not None and step.status in GROUP_OPEN
 
 
 def _joined(run: RunState, place: Place, index: Index, branches: list[bool]) -> bool:
@@ -223,6 +251,33 @@ def _start(run: RunState, step: Step, index: Index, at: float) -> bool:
 
 
 def _start_call(run: RunState, call: Call, index: Index, at: float) -> None:
+    args, wrong = _arguments(run, call, index)
+    step = StepState(
+        name=call.name, index=index, status=Status.RUNNING, since=at, due=at, args=args
+    )
+    if wrong:
+        _break(run, step, "; ".join(wrong))
+    else:
+        run.steps[instance_key(call.name, index)] = step
+
+
+def _start_group(run: RunState, group: Atomic, index: Index, at: float) -> None:
+    """A group one of whose branches has no arguments isn't begun at all."""
+    args: list[dict[str, Any]] = []
+    wrong: list[str] = []
+    for call in group.branches:
+        given, missing = _arguments(run, call, index)
+        args.append(given)
+        wrong += [f"{call.name}: {text}" for text in missing]
+    if wrong:
+        step = StepState(name=group.name, index=index, status=Status.BROKEN, since=at, due=at)
+        _break(run, step, "; ".join(wrong))
+    else:
+        begin_group(run, group, index, args, at)
+
+
+def _arguments(run: RunState, call: Call, index: Index) -> tuple[dict[str, Any], list[str]]:
+    """The values of a call's arguments, and what is wrong with those that have none."""
     around = run.program.scopes[call.name]
     args: dict[str, Any] = {}
     wrong: list[str] = []
@@ -231,13 +286,7 @@ def _start_call(run: RunState, call: Call, index: Index, at: float) -> None:
             args[name] = evaluate(expr, run, index, around)
         except ExpressionError as error:
             wrong.append(f"argument {name}: {error}")
-    step = StepState(
-        name=call.name, index=index, status=Status.RUNNING, since=at, due=at, args=args
-    )
-    if wrong:
-        _break(run, step, "; ".join(wrong))
-    else:
-        run.steps[instance_key(call.name, index)] = step
+    return args, wrong
 
 
 def _start_wait(run: RunState, wait: Wait, index: Index, at: float) -> bool:

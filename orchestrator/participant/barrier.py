@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, Row, delete, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from orchestrator.errors import Refused, SagaError
-from orchestrator.kernel.events import Failure
+from orchestrator.kernel.events import Failure, Vote
 from orchestrator.kernel.messages import Outcome
 from orchestrator.participant import statements
 from orchestrator.participant.commits import CommitUnknownError, check_intact, commit, forget_errors
@@ -64,6 +64,7 @@ class Settled(msgspec.Struct, frozen=True):
     reply: str | None = None
     failure: Failure | None = None
     duplicate: bool = False
+    vote: Vote | None = None
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -148,6 +149,14 @@ class Barrier:
             deleted += len(keys)
             if len(keys) < _PRUNE_BATCH:
                 return deleted
+
+    def claim(self, connection: Connection, effect: Effect, status: str) -> bool:
+        """Insert the effect's row in the connection's transaction; False if there is one, or a newer epoch."""
+        return _claim(connection, effect, status)
+
+    def row(self, connection: Connection, effect: Effect) -> Row[*tuple[Any, ...]] | None:
+        """The effect's row, locked until the connection's transaction ends."""
+        return _read(connection, effect)
 
     def _act(self, effect: Effect, act: Act) -> Settled:
         connection, is_new = self._opened(lambda c: _claim(c, effect, DONE))

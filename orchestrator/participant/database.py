@@ -21,6 +21,9 @@ from orchestrator.errors import DefinitionError, SchemaError
 from orchestrator.participant import loop
 from orchestrator.participant.commits import note_error
 from orchestrator.participant.tables import metadata
+from orchestrator.participant.two_phase.mariadb import MariaBranches
+from orchestrator.participant.two_phase.port import ResourceManager
+from orchestrator.participant.two_phase.postgresql import PostgresBranches
 
 SUPPORTED = ("postgresql", "sqlite", "mariadb", "mysql")
 READ_ONLY = "saga_read_only"
@@ -100,6 +103,25 @@ class Database:
                 loop.run(self._async_engine.dispose())
             self._engine = self._async_engine = None
             self._ready = False
+
+    def resources(self) -> ResourceManager:
+        """How this database prepares transactions. Raises ``DefinitionError`` if it can't."""
+        driver = self.url.get_driver_name()
+        match self.dialect, driver:
+            case "postgresql", "psycopg":
+                return PostgresBranches()
+            case (("mariadb" | "mysql"), "pymysql"):
+                return MariaBranches()
+            case "sqlite", _:
+                raise DefinitionError(
+                    "two_phase=True: SQLite can't prepare a transaction; use PostgreSQL or MariaDB, or declare a try "
+                    "with @action.confirm and @action.cancel, which any database can do"
+                )
+            case _:
+                needed = "postgresql+psycopg" if self.dialect == "postgresql" else "mariadb+pymysql"
+                raise DefinitionError(
+                    f"two_phase=True: the driver {driver} isn't known to prepare transactions; name {needed} in the URL"
+                )
 
     def create_tables(self) -> None:
         """Make the barrier's tables now, where they are missing."""

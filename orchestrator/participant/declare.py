@@ -9,14 +9,14 @@ import dataclasses
 import re
 import sys
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from orchestrator.definition.action import Action, ActionSpec
 from orchestrator.definition.durations import Duration, seconds
-from orchestrator.definition.plan import RetryPolicy, Undo
+from orchestrator.definition.plan import Finish, RetryPolicy, Undo
 from orchestrator.definition.retry import Retry
 from orchestrator.errors import DefinitionError
 from orchestrator.participant.call import Call
@@ -27,7 +27,10 @@ R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
 
 UNDO_RETRY = Retry(attempts=10, cap=60.0)
-"""An undo is tried longer than an action: giving up on it needs a person."""
+"""An undo is tried longer than an action: giving up on it needs a person. So are confirm and cancel."""
+
+Role = Literal["undo", "confirm", "cancel"]
+_WITH_ARTICLE = {"undo": "an undo", "confirm": "a confirm", "cancel": "a cancel"}
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 """What services and participants may be named."""
@@ -50,6 +53,10 @@ class Home(Protocol):
         """Whether a barrier row settles if the function took effect."""
         ...
 
+    def can_prepare(self, handler: Handler) -> bool:
+        """Whether all the function does can be prepared, to be committed later."""
+        ...
+
     def register(self, participant: Participant[..., Any]) -> None:
         """Take a participant in; ``DefinitionError`` for a name that is taken."""
         ...
@@ -63,6 +70,8 @@ class Participant(Action[P, R]):
         self._home = home
         self.handler = handler
         self.undo_handler: UndoHandler | None = None
+        self.confirm_handler: UndoHandler | None = None
+        self.cancel_handler: UndoHandler | None = None
         self.function: Callable[..., Any] = handler.function
         """The function as it was written, for tests: ``reserve.function(session, "apple", 2)``."""
         self.__doc__ = handler.function.__doc__
@@ -108,20 +117,72 @@ class Participant(Action[P, R]):
         ``DefinitionError``.
         """
         names = sys._getframe(1).f_locals  # noqa: SLF001 - annotations may name what is local there
-        what = f"{self.spec.qualified}.undo"
+        return self._attaching("undo", function, timeout, retry, names)
+
+    @overload
+    def confirm(self, function: F, /) -> F: ...
+    @overload
+    def confirm(
+        self, /, *, timeout: Duration | None = None, retry: Retry | None = None
+    ) -> Callable[[F], F]: ...
+    def confirm(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        timeout: Duration | None = None,
+        retry: Retry | None = None,
+    ) -> Any:
+        """Attach the function that makes this action, a try, final; it is returned unchanged.
+
+        Called once the atomic group has decided to commit; it may not refuse. Parameters and options as for ``undo``.
+        Raises ``DefinitionError``.
+        """
+        return self._attaching("confirm", function, timeout, retry, sys._getframe(1).f_locals)  # noqa: SLF001 - as in undo
+
+    @overload
+    def cancel(self, function: F, /) -> F: ...
+    @overload
+    def cancel(
+        self, /, *, timeout: Duration | None = None, retry: Retry | None = None
+    ) -> Callable[[F], F]: ...
+    def cancel(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        timeout: Duration | None = None,
+        retry: Retry | None = None,
+    ) -> Any:
+        """Attach the function that takes this action, a try, back; it is returned unchanged.
+
+        Called when the atomic group has failed. Parameters and options as for ``undo``. Raises ``DefinitionError``.
+        """
+        return self._attaching("cancel", function, timeout, retry, sys._getframe(1).f_locals)  # noqa: SLF001 - as in undo
+
+    def _attaching(
+        self,
+        role: Role,
+        function: Callable[..., Any] | None,
+        timeout: Duration | None,
+        retry: Retry | None,
+        names: Mapping[str, Any],
+    ) -> Any:
+        what = f"{self.spec.qualified}.{role}"
         timeout_s = (
             self.spec.timeout_s if timeout is None else seconds(timeout, f"{what}(timeout=)")
         )
         policy = _policy(retry, UNDO_RETRY, what)
 
         def attach(given: F) -> F:
-            self._attach(given, timeout_s, policy, names)
+            self._attach(role, given, timeout_s, policy, names)
             return given
 
         return attach if function is None else attach(function)
 
     def _attach(
         self,
+        role: Role,
         function: Callable[..., Any],
         timeout_s: float,
         retry: RetryPolicy,
@@ -129,16 +190,27 @@ class Participant(Action[P, R]):
     ) -> None:
         spec = self.spec
         if spec.read_only:
-            raise DefinitionError(f"{spec.qualified} is read-only: there is nothing to undo")
-        if spec.undo is not None:
-            raise DefinitionError(f"{spec.qualified} has an undo already: {spec.undo.name}")
+            raise DefinitionError(f"{spec.qualified} is read-only: there is nothing to {role}")
+        known = getattr(spec, role)
+        if known is not None:
+            raise DefinitionError(
+                f"{spec.qualified} has {_WITH_ARTICLE[role]} already: {known.name}"
+            )
+        unknown = not spec.barrier and role != "confirm"  # what is confirmed has been heard of
         handler = undo_handler(
-            function, self.handler, result_may_be_unknown=not spec.barrier, names=names
+            function, self.handler, result_may_be_unknown=unknown, names=names, role=role
         )
         self._home.check(handler.handler)
-        self.undo_handler = handler
-        undo = Undo(function.__name__, timeout_s, retry)
-        self.spec = dataclasses.replace(spec, undo=undo)
+        name = function.__name__
+        if role == "undo":
+            self.undo_handler = handler
+            self.spec = dataclasses.replace(spec, undo=Undo(name, timeout_s, retry))
+        elif role == "confirm":
+            self.confirm_handler = handler
+            self.spec = dataclasses.replace(spec, confirm=Finish(name, timeout_s, retry))
+        else:
+            self.cancel_handler = handler
+            self.spec = dataclasses.replace(spec, cancel=Finish(name, timeout_s, retry))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -152,6 +224,7 @@ class Declare:
     read_only: bool = False
     name: str | None = None
     has_undo: bool = False
+    is_try: bool = False
     touches: tuple[str, ...] = ()
 
     @overload
@@ -197,6 +270,7 @@ class Declare:
         read_only: bool = False,
         name: str | None = None,
         undo: bool = False,
+        tcc: bool = False,
         touches: tuple[str, ...] = (),
     ) -> Declare: ...
     def __call__(
@@ -210,14 +284,16 @@ class Declare:
         read_only: bool = False,
         name: str | None = None,
         undo: bool = False,
+        tcc: bool = False,
         touches: tuple[str, ...] = (),
     ) -> Any:
         """Declare a participant, or, without a function, say how the next one is declared.
 
         ``timeout`` is for one attempt (seconds or a timedelta); ``retry``, ``timeout`` and ``queue`` are the service's
-        unless given; ``read_only`` promises that it changes nothing; ``name`` replaces the function's name; ``undo``,
-        for remote participants only, says that there is one; ``touches`` names what it changes, so that ``saga lint``
-        can tell when steps at the same time change the same. Raises ``DefinitionError``.
+        unless given; ``read_only`` promises that it changes nothing; ``name`` replaces the function's name; ``touches``
+        names what it changes, so that ``saga lint`` can tell when steps at the same time change the same. For remote
+        participants only, ``undo`` says that there is one, ``tcc`` that it is a try with a confirm and a cancel. Raises
+        ``DefinitionError``.
         """
         if function is not None:
             return self._declared(function, sys._getframe(1).f_locals)  # noqa: SLF001 - as in undo
@@ -230,6 +306,7 @@ class Declare:
             read_only,
             name,
             undo,
+            tcc,
             touches,
         )
 
@@ -242,7 +319,7 @@ class Declare:
             raise DefinitionError(
                 f"{home.name}: {name!r} is no name for a participant; letters, digits, _ and - only"
             )
-        if self.read_only and self.has_undo:
+        if self.read_only and (self.has_undo or self.is_try):
             raise DefinitionError(f"{home.name}.{name} is read-only: there is nothing to undo")
         handler = action_handler(function, f"{home.name}.{name}", names=names)
         home.check(handler)
@@ -251,7 +328,13 @@ class Declare:
                 f"{home.name}.{name}: undo=True is for remote participants; attach yours with @{name}.undo"
             )
         timeout_s = home.timeout_s if self.timeout_s is None else self.timeout_s
-        undo = Undo(f"{name}.undo", timeout_s, UNDO_RETRY.policy()) if self.has_undo else None
+        if self.is_try and not home.is_remote:
+            raise DefinitionError(
+                f"{home.name}.{name}: tcc=True is for remote participants; attach yours with @{name}.confirm and "
+                f"@{name}.cancel"
+            )
+        policy = UNDO_RETRY.policy()
+        undo = Undo(f"{name}.undo", timeout_s, policy) if self.has_undo else None
         spec = ActionSpec(
             service=home.name,
             name=name,
@@ -261,8 +344,11 @@ class Declare:
             timeout_s=timeout_s,
             retry=self.retry or home.retry.policy(),
             undo=undo,
+            confirm=Finish(f"{name}.confirm", timeout_s, policy) if self.is_try else None,
+            cancel=Finish(f"{name}.cancel", timeout_s, policy) if self.is_try else None,
             read_only=self.read_only,
             barrier=home.has_barrier(handler) and not self.read_only,
+            two_phase=home.can_prepare(handler) and not self.read_only,
             touches=self.touches,
         )
         participant: Participant[..., Any] = Participant(spec, handler, home)

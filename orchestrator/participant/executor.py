@@ -6,19 +6,24 @@ hold back a fast one that came in the same message.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
 from collections.abc import Sequence
 
 import msgspec
+from sqlalchemy.exc import DBAPIError
 
 from orchestrator.participant.barrier import Settled
 from orchestrator.participant.failures import failure_of
 from orchestrator.participant.outbox import Outbox
 from orchestrator.participant.registry import Registry
+from orchestrator.participant.two_phase.sweep import Sweep, SweepOptions
 from orchestrator.transport.messages import Answer, Work
 from orchestrator.transport.port import WorkerTransport
+
+logger = logging.getLogger(__name__)
 
 HOLD_S = 0.02
 """How long an answer may wait for others to go with."""
@@ -27,9 +32,15 @@ HOLD_S = 0.02
 class WorkExecutor:
     """Carries out commands for the participants of a registry; implements ``transport.port.Executor``."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, sweep: SweepOptions | None = None) -> None:
         self._registry = registry
         self._host = socket.gethostname()
+        self._sweep = sweep or SweepOptions()
+        self._sweeps = [
+            Sweep(service.name, service.queue, service.branches, self._sweep)
+            for service in registry
+            if service.branches is not None
+        ]
 
     def execute(self, work: Sequence[Work], transport: WorkerTransport) -> None:
         """Carry out every command, independently of one another, and answer each.
@@ -62,14 +73,42 @@ class WorkExecutor:
             took_s=time.perf_counter() - started,
             worker=f"{self._host}:{os.getpid()}",
             duplicate=settled.duplicate,
+            vote=settled.vote,
         )
 
     def _settled(self, work: Work) -> Settled:
         found = self._registry.find(work.participant)
         if found is None:
-            return Settled("unregistered")
+            return self._ended(work)
         service, participant = found
         return service.performer.perform(participant, work)
+
+    def _ended(self, work: Work) -> Settled:
+        """What comes of a command that names no participant: only the end of a branch may name the service alone."""
+        service = self._registry.service(work.participant.removesuffix("."))
+        if service is None or work.kind not in {"commit", "abort"}:
+            return Settled("unregistered")
+        return service.performer.end(work)
+
+    @property
+    def sweeps(self) -> bool:
+        """Whether any service has prepared branches to look after."""
+        return bool(self._sweeps)
+
+    def sweep(self, transport: WorkerTransport) -> float:
+        """Ask about branches that have been in doubt for too long; returns after how many seconds to do it again.
+
+        A database that can't be reached is looked at the next time. Raises ``TransportUnavailableError``.
+        """
+        for sweep in self._sweeps:
+            try:
+                inquiries = sweep.inquiries()
+            except DBAPIError:
+                logger.warning("the sweep couldn't look for branches in doubt", exc_info=True)
+                continue
+            if inquiries:
+                transport.answer(inquiries)
+        return self._sweep.every_s
 
     def dispose(self) -> None:
         """Let go of database connections; to be called first in a forked worker process."""

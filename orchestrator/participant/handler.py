@@ -98,7 +98,7 @@ def action_handler(
 
 @dataclass(frozen=True, slots=True)
 class UndoHandler:
-    """An undo with what it takes of its action."""
+    """An undo, a confirm or a cancel with what it takes of its action."""
 
     handler: Handler
     result: str | None
@@ -120,13 +120,14 @@ def undo_handler(
     *,
     result_may_be_unknown: bool,
     names: Mapping[str, Any] | None = None,
+    role: str = "undo",
 ) -> UndoHandler:
-    """Read the undo of an action.
+    """Read the undo of an action, or what else follows it and takes what it took: its confirm, its cancel.
 
     ``result_may_be_unknown``: no barrier row proves that the action took effect, so its result may be None.
     Raises ``DefinitionError`` for what can't work.
     """
-    handler = action_handler(function, f"{action.name}, undo {_name(function)}", names=names)
+    handler = action_handler(function, f"{action.name}, {role} {_name(function)}", names=names)
     others = [name for name in handler.parameters if name not in action.parameters]
     if len(others) > 1:
         raise DefinitionError(

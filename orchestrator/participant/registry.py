@@ -48,6 +48,10 @@ class Registry:
         participant = None if service is None else service.participants.get(name)
         return None if service is None or participant is None else (service, participant)
 
+    def service(self, name: str) -> Service | None:
+        """The service of this name."""
+        return self._services.get(name)
+
     def __iter__(self) -> Iterator[Service]:
         return iter(self._services.values())
 

@@ -20,6 +20,7 @@ from orchestrator.participant.database import Database
 from orchestrator.participant.declare import NAME, Declare, Participant
 from orchestrator.participant.handler import Handler
 from orchestrator.participant.perform import WithDatabase, WithoutDatabase
+from orchestrator.participant.two_phase.branches import Branches
 
 DEFAULT_TIMEOUT_S = 60.0
 DEFAULT_PAYLOAD_LIMIT = 1_048_576
@@ -32,7 +33,9 @@ class Service:
     ``database``: a URL, or an engine of yours, of the database that the participants' ``Session`` writes to; the
     barrier's two tables stand there too, and are made when they are missing unless ``create_barrier`` is False.
     ``queue``: the Celery queue, ``saga.<name>`` unless given. ``timeout`` (seconds or a timedelta) and ``retry`` are
-    the participants' defaults. ``payload_limit``: the most bytes of JSON a result may have.
+    the participants' defaults. ``payload_limit``: the most bytes of JSON a result may have. ``two_phase``: participants
+    that declare a ``Session`` may stand inside ``atomic()``: their work is prepared in the database, PostgreSQL or
+    MariaDB, and committed or rolled back once the group has decided.
 
     Raises ``DefinitionError`` for what can't work; connects to nothing until a worker needs it.
     """
@@ -47,9 +50,11 @@ class Service:
         retry: Retry | None = None,
         create_barrier: bool = True,
         payload_limit: int = DEFAULT_PAYLOAD_LIMIT,
+        two_phase: bool = False,
     ) -> None:
         self.name, self.queue, self.timeout_s, self.retry = _defaults(name, queue, timeout, retry)
         self.is_remote = False
+        self.two_phase = two_phase
         if payload_limit < 1:
             raise DefinitionError(f"service {name!r}: payload_limit is {payload_limit!r} bytes")
         self.payload_limit = payload_limit
@@ -61,8 +66,13 @@ class Service:
         self.performer: WithDatabase | WithoutDatabase = (
             WithoutDatabase(payload_limit)
             if self.database is None
-            else WithDatabase(self.database, payload_limit)
+            else WithDatabase(self.database, payload_limit, two_phase=two_phase)
         )
+        if two_phase and self.database is None:
+            raise DefinitionError(
+                f"service {name!r}: two_phase=True prepares transactions of its database, and it has none: give it "
+                "database=..., or declare a try with @action.confirm and @action.cancel, which needs no two_phase"
+            )
         self.participant = Declare(self)
         """Decorates a function to make it a participant; takes options: see ``Declare``."""
 
@@ -88,6 +98,16 @@ class Service:
     def has_barrier(self, handler: Handler) -> bool:
         """Only what is written through a session is settled by the barrier row beside it."""
         return handler.wants_session
+
+    def can_prepare(self, handler: Handler) -> bool:
+        """What is written through a session of a two-phase service."""
+        return self.two_phase and handler.wants_session
+
+    @property
+    def branches(self) -> Branches | None:
+        """The branches of atomic groups in its database; None unless it is a two-phase service."""
+        performer = self.performer
+        return performer.branches if isinstance(performer, WithDatabase) else None
 
     def register(self, participant: Participant[..., Any]) -> None:
         """Take a participant in. Raises ``DefinitionError`` for a name that is taken."""
@@ -129,11 +149,23 @@ class RemoteService:
     """Contracts of participants that live in another repository: typed, called in sagas, never run here."""
 
     def __init__(
-        self, name: str, *, queue: str | None, barrier: bool, timeout: Duration, retry: Retry | None
+        self,
+        name: str,
+        *,
+        queue: str | None,
+        barrier: bool,
+        two_phase: bool,
+        timeout: Duration,
+        retry: Retry | None,
     ) -> None:
         self.name, self.queue, self.timeout_s, self.retry = _defaults(name, queue, timeout, retry)
+        if two_phase and not barrier:
+            raise DefinitionError(
+                f"remote service {name!r}: two_phase=True is for a database with a barrier"
+            )
         self.is_remote = True
         self.barrier = barrier
+        self.two_phase = two_phase
         self.participants: dict[str, Participant[..., Any]] = {}
         self.participant = Declare(self)
         """As a service's; ``undo=True`` says that the participant has an undo."""
@@ -153,6 +185,11 @@ class RemoteService:
         """What the contract was declared with."""
         del handler
         return self.barrier
+
+    def can_prepare(self, handler: Handler) -> bool:
+        """What the contract was declared with."""
+        del handler
+        return self.two_phase
 
     def register(self, participant: Participant[..., Any]) -> None:
         """Take a contract in, and see to it that its body is never run."""
@@ -175,16 +212,20 @@ def remote(
     queue: str | None = None,
     *,
     barrier: bool = True,
+    two_phase: bool = False,
     timeout: Duration = DEFAULT_TIMEOUT_S,
     retry: Retry | None = None,
 ) -> RemoteService:
     """A service of another repository.
 
     ``barrier``: its participants write through a ``Session`` of theirs, so that their barrier settles whether an
-    action took effect; say False for those that only call the outside world. The other arguments are as in
+    action took effect; say False for those that only call the outside world. ``two_phase``: its own ``Service`` says
+    so, and they may stand inside ``atomic()``. The other arguments are as in
     ``Service``. Raises ``DefinitionError``.
     """
-    return RemoteService(name, queue=queue, barrier=barrier, timeout=timeout, retry=retry)
+    return RemoteService(
+        name, queue=queue, barrier=barrier, two_phase=two_phase, timeout=timeout, retry=retry
+    )
 
 
 def _defaults(

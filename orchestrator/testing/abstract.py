@@ -14,6 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from orchestrator.definition.plan import (
+    Atomic,
     Call,
     Const,
     Each,
@@ -80,10 +81,10 @@ class _Abstraction:
     def _node(self, node: Node) -> Node:
         match node:
             case Call():
-                undo = node.undo
-                if undo is not None:
-                    undo = replace(undo, retry=_steady(undo.retry))
-                return replace(node, args={}, retry=_steady(node.retry), undo=undo)
+                return self._call(node)
+            case Atomic():
+                branches = tuple(map(self._call, node.branches))
+                return replace(node, branches=branches, retry=_steady(node.retry))
             case Wait():
                 return node
             case Sleep():
@@ -105,6 +106,14 @@ class _Abstraction:
                 lists = tuple([None] * count for count in ITEMS)
                 items = self._choice(node.name, node.items, lists)
                 return replace(node, items=items, body=self._node(node.body))
+
+    def _call(self, call: Call) -> Call:
+        ways = {"undo": call.undo, "confirm": call.confirm, "cancel": call.cancel}
+        steady = {
+            name: None if way is None else replace(way, retry=_steady(way.retry))
+            for name, way in ways.items()
+        }
+        return replace(call, args={}, retry=_steady(call.retry), **steady)
 
     def _condition(self, name: str, condition: Expr) -> Expr:
         """``not x`` isn't a choice of its own beside ``x``."""

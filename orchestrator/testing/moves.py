@@ -26,11 +26,14 @@ class Move(NamedTuple):
 
 COST: dict[str, int] = {
     "do": 0, "undo": 0, "callback": 0,  # it is carried out, and the answer is heard
+    "prepare": 0, "commit": 0, "abort": 0,
     "wake": 0,  # a retry's time has come
     "slept": 0,
     "signal": 0,  # in time
     "arrive-do": 0, "arrive-undo": 0, "arrive-callback": 0,  # a copy, at last
     "old-do": 0, "old-undo": 0, "old-callback": 0,  # a copy sent by a coordinator since replaced
+    "arrive-prepare": 0, "arrive-commit": 0, "arrive-abort": 0,
+    "old-prepare": 0, "old-commit": 0, "old-abort": 0,
     "refuse": 1,
     "fail": 1,
     "fail-after": 1,
@@ -39,6 +42,8 @@ COST: dict[str, int] = {
     "double": 1,
     "never-undone": 1,
     "crash": 1,
+    "crash-unwritten": 1,  # with votes and acknowledgements that weren't written yet
+    "group-timeout": 1,
     "cancel": 1,
     "saga-timeout": 1,
     "no-signal": 1,
@@ -84,8 +89,12 @@ def possible(
             yield Move("saga-timeout")
         elif world.run.steps[command.step].status is Status.WAITING:
             yield Move("no-signal", command.step)
+        elif world.run.steps[command.step].status is Status.VOTING:
+            yield Move("group-timeout", command.step)
     yield Move("cancel")
     yield Move("crash")
+    if world.unwritten:
+        yield Move("crash-unwritten")
     yield from _signals(space, world)
 
 
@@ -115,7 +124,7 @@ def _troubles(space: Space, world: World, command: Execute) -> Iterator[Move]:
     step = command.step
     state = world.run.steps[step]
     call = space.program.call(state.name)
-    if command.kind == "do":
+    if command.kind in {"do", "prepare"}:
         yield from _troubles_of_action(space, world, step, call)
     yield Move("fail", step)
     yield Move("lose", step)

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from orchestrator.definition.facts import Facts
 from orchestrator.definition.plan import Call
-from orchestrator.kernel.events import CommandKind
+from orchestrator.kernel.events import CommandKind, Vote
 from orchestrator.kernel.messages import Outcome
 
-NONE, DONE, REFUSED, UNDONE, TOMBSTONE = range(5)
+NONE, DONE, REFUSED, UNDONE, TOMBSTONE, PREPARED = range(6)
 
 
 class Record(NamedTuple):
@@ -37,6 +37,7 @@ class Answer(NamedTuple):
     final: bool = False
     """No other attempt can end otherwise."""
     remark: str = ""
+    vote: Vote | None = None
 
 
 def carry_out(
@@ -47,8 +48,15 @@ def carry_out(
     *,
     result_known: bool,
     careless: bool,
+    one_phase: bool = False,
 ) -> Answer:
     """What a participant that works as it is written answers."""
+    if kind == "prepare":
+        return _prepare(call, record, one_phase=one_phase)
+    if kind == "commit":
+        return _commit(record)
+    if kind == "abort":
+        return _abort(record, one_phase=one_phase)
     if kind == "do":
         return _do(call, record, careless=careless)
     if kind == "undo":
@@ -85,3 +93,36 @@ def _undo(call: Call, record: Record, facts: Facts, *, result_known: bool) -> An
     if facts.undo_is_empty:
         return Answer("succeeded", record._replace(row=UNDONE), remark="its body is empty")
     return Answer("succeeded", record._replace(row=UNDONE, undid=record.undid + 1))
+
+
+def _prepare(call: Call, record: Record, *, one_phase: bool) -> Answer:
+    if record.row == REFUSED:
+        return Answer("refused", record)
+    if record.row in {UNDONE, TOMBSTONE}:
+        return Answer("rejected", record, remark="its group was taken back, so it isn't done")
+    if call.branch == "reader":
+        return Answer("succeeded", record, vote="read_only")
+    if record.row == DONE:
+        return Answer("succeeded", record, vote="committed" if one_phase else "prepared")
+    if one_phase:
+        done = record._replace(row=DONE, did=record.did + 1)
+        return Answer("succeeded", done, vote="committed")
+    return Answer("succeeded", record._replace(row=PREPARED), vote="prepared")
+
+
+def _commit(record: Record) -> Answer:
+    if record.row in {DONE, UNDONE}:
+        return Answer("succeeded", record)
+    if record.row != PREPARED:
+        return Answer("heuristic_rollback", record, remark="it isn't prepared")
+    return Answer("succeeded", record._replace(row=DONE, did=record.did + 1))
+
+
+def _abort(record: Record, *, one_phase: bool) -> Answer:
+    if record.row == DONE:
+        if one_phase:
+            return Answer("succeeded", record, remark="it has committed", vote="committed")
+        return Answer("heuristic_commit", record, remark="it has committed")
+    if record.row in {REFUSED, UNDONE, TOMBSTONE}:
+        return Answer("succeeded", record)
+    return Answer("succeeded", record._replace(row=TOMBSTONE))

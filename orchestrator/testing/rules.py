@@ -12,7 +12,9 @@ from orchestrator.definition.plan import Call, instance_key
 from orchestrator.kernel import events as ev
 from orchestrator.kernel.commands import Execute
 from orchestrator.kernel.state import ENDED, Phase, RunState, Status
-from orchestrator.testing.participants import DONE
+from orchestrator.kernel.two_phase import branches_of, group_of, is_group
+from orchestrator.testing.participants import DONE, PREPARED, TOMBSTONE, UNDONE
+from orchestrator.testing.participants import REFUSED as NO
 from orchestrator.testing.world import Space, World
 
 ENDINGS = "every run ends completed, compensated, or stuck with a reason"
@@ -24,13 +26,16 @@ PIVOT = "nothing is undone past the pivot"
 ONCE = "each effect happens at most once"
 PASSING = "trouble that passes never leaves a run stuck"
 REFUSED = "no step can be refused past the pivot"
+ATOMIC = "the branches of a group take effect together or not at all"
+DECIDED = "no branch is told to commit before its group is decided"
+LEFT = "nothing is left prepared at the end"
 KERNEL = "the kernel knows what to do with every message"
 IGNORED = "an answer that nobody waits for changes nothing"
 RECOVERY = "a coordinator that takes over finds the same state in the journal"
 
 BUILT_IN = (
     ENDINGS, COMPENSATED, COMPLETED, FORWARD, UNDO, PIVOT, ONCE, PASSING, REFUSED, KERNEL, IGNORED,
-    RECOVERY,
+    RECOVERY, ATOMIC, DECIDED, LEFT,
 )  # fmt: skip
 
 
@@ -53,8 +58,12 @@ def check_events(world: World, events: Iterable[ev.Event]) -> None:
 def check_sent(space: Space, world: World, run: RunState, command: Execute) -> None:
     """Whether ``command`` may be sent, which it hasn't been before."""
     step = command.step
-    if command.kind == "do" and (world.back or run.phase is Phase.COMPENSATING):
+    if command.kind in {"do", "prepare"} and (world.back or run.phase is Phase.COMPENSATING):
         raise Violated(FORWARD, f"{step} is sent")
+    if command.kind == "commit":
+        group = group_of(run, step)
+        if group is None or run.steps[group].status is not Status.CONFIRMING:
+            raise Violated(DECIDED, f"the commit of {step} is sent")
     if command.kind != "undo":
         return
     if world.past:
@@ -66,8 +75,17 @@ def check_sent(space: Space, world: World, run: RunState, command: Execute) -> N
         for key in _alongside(run, name, state.index[:depth]):
             other = world.records.get(key)
             parked = run.steps[key].status is Status.UNDO_PARKED or run.steps[key].released
-            if other is not None and other.row == DONE and not parked:
+            if other is not None and other.row in {DONE, PREPARED} and not parked:
                 raise Violated(UNDO, f"the undo of {step} is sent while {key} still stands")
+
+
+def check_round(world: World, run: RunState, step: str) -> None:
+    """Whether a branch may be asked for its vote anew."""
+    record = world.records.get(step)
+    if record is None or run.program.call(run.steps[step].name).read_only:
+        return
+    if record.row not in {TOMBSTONE, NO}:
+        raise Violated(ATOMIC, f"{step} is asked to vote again, and isn't taken back")
 
 
 def _alongside(run: RunState, name: str, index: tuple[int, ...]) -> list[str]:
@@ -85,6 +103,8 @@ def check_world(space: Space, world: World) -> None:
     for step, record in world.records.items():
         if record.did > 1:
             raise Violated(ONCE, f"{step} took effect {record.did} times")
+    if world.run.program.grouped:
+        _check_groups(world)
     phase = world.run.phase
     if phase is Phase.COMPENSATED:
         left = [step for step, record in world.records.items() if record.stands]
@@ -94,6 +114,23 @@ def check_world(space: Space, world: World) -> None:
         _check_completed(world)
     if phase in ENDED and space.invariants:
         check_own(space, world)
+
+
+def _check_groups(world: World) -> None:
+    run = world.run
+    for key in [key for key in run.steps if is_group(run, key)]:
+        rows = {
+            branch: world.records[branch].row
+            for branch, _, call in branches_of(run, key)
+            if branch in world.records and not call.read_only
+        }
+        did = [branch for branch, row in rows.items() if row in {DONE, UNDONE}]
+        did_not = [branch for branch, row in rows.items() if row not in {DONE, UNDONE, PREPARED}]
+        if did and did_not:
+            raise Violated(ATOMIC, f"{', '.join(did)} did, and {', '.join(did_not)} did not")
+        left = [branch for branch, row in rows.items() if row == PREPARED]
+        if left and run.phase in ENDED:
+            raise Violated(LEFT, f"{', '.join(left)} is")
 
 
 def _check_completed(world: World) -> None:

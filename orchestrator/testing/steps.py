@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from msgspec.structs import replace
 
@@ -14,27 +14,32 @@ from orchestrator.kernel import events as ev
 from orchestrator.kernel import messages as msg
 from orchestrator.kernel.codec import decode_event, encode_event
 from orchestrator.kernel.commands import Execute
+from orchestrator.kernel.decide_group import is_waitable
 from orchestrator.kernel.evolve import fold
 from orchestrator.kernel.pending import pending
 from orchestrator.kernel.state import RunState
 from orchestrator.testing.moves import Move, copy_of
-from orchestrator.testing.participants import DONE, TOMBSTONE, UNDONE, Answer, Record, carry_out
+from orchestrator.testing.participants import (
+    DONE,
+    PREPARED,
+    TOMBSTONE,
+    UNDONE,
+    Answer,
+    Record,
+)
 from orchestrator.testing.participants import REFUSED as NO
+from orchestrator.testing.replies import answered, reply_of
 from orchestrator.testing.rules import (
     IGNORED,
     KERNEL,
     RECOVERY,
     Violated,
     check_events,
+    check_round,
     check_sent,
     check_world,
 )
 from orchestrator.testing.world import Copy, Identity, Log, Space, World
-
-SAID_NO = ev.Failure("Refused", "it said no", ("orchestrator.errors.Refused",))
-FAILED = ev.Failure("OSError", "something passing", ("builtins.OSError",))
-FINALLY = ev.Failure("Error", "it fails each time", ("orchestrator.errors.InvalidInputError",))
-"""Of a kind that isn't retried: what would fail each time is parked at once."""
 
 
 def first(space: Space, given: dict[str, Any]) -> World:
@@ -53,11 +58,13 @@ def first(space: Space, given: dict[str, Any]) -> World:
     return _arrived(space, empty, turn, 0.0)
 
 
-def follow(space: Space, world: World, move: Move) -> World:
+def follow(  # noqa: C901 - one case for each kind of move
+    space: Space, world: World, move: Move
+) -> World:
     """The world after a move. Raises ``Violated``, and ``InvalidInputError`` for a move that isn't possible."""
     what = move.what
     match what:
-        case "do" | "undo" | "callback" | "double":
+        case "do" | "undo" | "callback" | "prepare" | "commit" | "abort" | "double":
             return _carried_out(space, world, _sent(world, move), keep_copy=what == "double")
         case "refuse" | "fail" | "fail-after" | "never-undone":
             return _turned_down(space, world, _sent(world, move), what)
@@ -71,7 +78,9 @@ def follow(space: Space, world: World, move: Move) -> World:
             return _taken_over(space, world)
         case "cancel":
             return _reacted(space, world, msg.Cancel(at=world.now))
-        case "slept" | "no-signal" | "saga-timeout":
+        case "crash-unwritten":
+            return _taken_over(space, _forgotten(space, world))
+        case "slept" | "no-signal" | "saga-timeout" | "group-timeout":
             return _timer_fires(space, world, move)
         case _ if what.endswith("signal"):
             return _signalled(space, world, move)
@@ -90,7 +99,7 @@ def _sent(world: World, move: Move) -> Execute:
     command = world.command(move.step)
     if command is None or _identity(command) not in world.out:
         raise _impossible(move, f"no command for {move.step!r} is on its way")
-    if move.what in {"do", "undo", "callback"} and move.what != command.kind:
+    if move.what in get_args(ev.CommandKind) and move.what != command.kind:
         raise _impossible(move, f"what is on its way is its {command.kind}")
     return command
 
@@ -121,20 +130,7 @@ def _carried_out(space: Space, world: World, command: Execute, *, keep_copy: boo
     call = _call(space, world, command.step)
     heard = after.heard | {call.service}
     after = replace(after, copies=copies, heard=heard)
-    return _reacted(space, after, _reply(world, command, answer), executed=_identity(command))
-
-
-def answered(space: Space, world: World, command: Execute | Copy) -> Answer:
-    """What the participant makes of a command."""
-    name = world.run.steps[command.step].name
-    return carry_out(
-        command.kind,
-        space.program.call(name),
-        world.records.get(command.step, Record()),
-        space.facts[name],
-        result_known=world.run.steps[command.step].result is not None,
-        careless=space.careless,
-    )
+    return _reacted(space, after, reply_of(world, command, answer), executed=_identity(command))
 
 
 def _recorded(space: Space, world: World, command: Execute | Copy, answer: Answer) -> World:
@@ -156,26 +152,6 @@ def _call(space: Space, world: World, step: str) -> Call:
     return space.program.call(world.run.steps[step].name)
 
 
-def _reply(world: World, command: Execute | Copy, answer: Answer) -> msg.Reply:
-    failure = None
-    if answer.outcome == "refused":
-        failure = SAID_NO
-    elif answer.outcome == "failed":
-        failure = FINALLY if answer.final else FAILED
-        if answer.remark:
-            failure = replace(failure, message=answer.remark)
-    done = answer.outcome == "succeeded" and command.kind == "do"
-    return msg.Reply(
-        at=world.now,
-        step=command.step,
-        kind=command.kind,
-        attempt=command.attempt,
-        outcome=answer.outcome,
-        result=1 if done else None,
-        failure=failure,
-    )
-
-
 def _woken(space: Space, world: World, move: Move) -> World:
     command = world.command(move.step)
     if command is None or _identity(command) in world.out:
@@ -193,6 +169,8 @@ def _turned_down(space: Space, world: World, command: Execute, what: str) -> Wor
         row = record._replace(row=NO) if call.barrier else record
         answer = Answer("refused", row)
         lasting = True
+    elif what == "fail-after" and command.kind == "prepare":
+        answer = Answer("failed", record._replace(row=PREPARED))
     elif what == "fail-after":
         answer = Answer("failed", record._replace(row=DONE, did=record.did + 1))
     elif what == "never-undone":
@@ -202,7 +180,7 @@ def _turned_down(space: Space, world: World, command: Execute, what: str) -> Wor
         answer = Answer("failed", record)
     after = _recorded(space, world, command, answer)
     after = replace(after, lasting=lasting, heard=after.heard | {call.service})
-    return _reacted(space, after, _reply(world, command, answer), executed=_identity(command))
+    return _reacted(space, after, reply_of(world, command, answer), executed=_identity(command))
 
 
 def _lost(space: Space, world: World, command: Execute) -> World:
@@ -243,7 +221,7 @@ def _copy_arrives(space: Space, world: World, move: Move) -> World:
         after = _recorded(space, after, copy, answer)
         if not copy.old:
             after = replace(after, heard=after.heard | {service})
-    reply = _reply(world, copy, answer)
+    reply = reply_of(world, copy, answer)
     if _identity(copy) not in world.out:
         _check_ignored(world, copy, reply)
     return _reacted(space, after, reply)
@@ -271,7 +249,23 @@ def _taken_over(space: Space, world: World) -> World:
         raise Violated(RECOVERY, "another state")
     old = {copy._replace(old=True) for copy in world.copies}
     sent = {Copy(*identity, old=True) for identity in world.out}
-    return replace(world, copies=frozenset(old | sent), heard=frozenset())
+    copies = frozenset(old | sent)
+    taken = replace(world, copies=copies, heard=frozenset(), unwritten=0)
+    if not space.program.grouped:
+        return taken
+    return _reacted(space, taken, msg.Recovered(at=world.now))
+
+
+def _forgotten(space: Space, world: World) -> World:
+    """The answers that were kept for the next append are lost with the coordinator."""
+    log = world.log
+    for _ in range(world.unwritten):
+        assert log[0] is not None
+        log = log[0]
+    run = fold(space.program, written(log))
+    commands = tuple(pending(run))
+    due = {_identity(c) for c in commands if isinstance(c, Execute) and c.due <= world.now}
+    return replace(world, run=run, log=log, commands=commands, out=frozenset(due) | world.out)
 
 
 def written(log: Log) -> list[ev.Event]:
@@ -314,11 +308,16 @@ def _arrived(
             out -= {executed}
     back = world.back or any(isinstance(event, ev.CompensationStarted) for event in turn.events)
     records = world.records
+    rounds: set[str] = set()
     for command in sent:
         if _identity(command) not in world.out:
             check_sent(space, world, run, command)
             if command.kind == "do" and command.step not in records:
                 records = {**records, command.step: Record()}
+            if command.kind == "prepare" and _is_first(run, command):
+                check_round(world, run, command.step)
+                records = {**records, command.step: Record()}
+                rounds.add(command.step)
     after = replace(
         world,
         run=run,
@@ -326,15 +325,34 @@ def _arrived(
         commands=commands,
         out=out,
         log=(world.log, turn.events) if turn.events else world.log,
+        unwritten=_unwritten(world, turn),
         records=records,
-        copies=world.copies.union(Copy(*identity, old=False) for identity in left)
-        if left
-        else world.copies,
+        copies=_copies(world, left, rounds),
         past=world.past or (not back and _passed(run, turn.events)),
         back=back,
     )
     check_world(space, after)
     return _without_inert(space, after) if after.copies else after
+
+
+def _unwritten(world: World, turn: kernel.Turn) -> int:
+    if not turn.events or not turn.run.program.grouped:
+        return world.unwritten
+    return world.unwritten + 1 if is_waitable(turn.events, world.run, turn.run) else 0
+
+
+def _is_first(run: RunState, command: Execute) -> bool:
+    """Whether a branch is asked for its vote the first time in this attempt of its group."""
+    step = run.steps[command.step]
+    return step.attempt == step.base + 1
+
+
+def _copies(world: World, left: frozenset[Identity], rounds: set[str]) -> frozenset[Copy]:
+    """What is still on its way. Of a branch that is asked anew, what is left of before finds its tombstone."""
+    copies = world.copies
+    if left:
+        copies = copies.union(Copy(*identity, old=False) for identity in left)
+    return frozenset(copy for copy in copies if copy.step not in rounds) if rounds else copies
 
 
 def _without_inert(space: Space, world: World) -> World:
@@ -350,7 +368,7 @@ def _without_inert(space: Space, world: World) -> World:
         if _identity(copy) in world.out:
             continue  # its answer is waited for
         answer = answered(space, world, copy)
-        _check_ignored(world, copy, _reply(world, copy, answer))
+        _check_ignored(world, copy, reply_of(world, copy, answer))
         if answer.record != world.records[copy.step]:
             raise Violated(IGNORED, f"a late copy of {copy.step} ({copy.kind}) does something")
         world = replace(world, copies=world.copies - {copy})
@@ -358,12 +376,18 @@ def _without_inert(space: Space, world: World) -> World:
 
 
 def _is_settled(copy: Copy, record: Record) -> bool:
-    return record.row in {UNDONE, TOMBSTONE} or (copy.kind == "do" and record.row == NO)
+    if copy.kind in {"prepare", "commit"} and record.row == DONE:
+        return True
+    return record.row in {UNDONE, TOMBSTONE} or (
+        copy.kind in {"do", "prepare", "abort"} and record.row == NO
+    )
 
 
 def _passed(run: RunState, events: list[ev.Event]) -> bool:
     """Whether a pivot has succeeded just now."""
     for event in events:
+        if isinstance(event, ev.CommitDecided):
+            return run.pivoted
         if isinstance(event, ev.StepSucceeded):
             node = run.program.named[run.steps[event.step].name]
             if isinstance(node, Call) and node.pivot:

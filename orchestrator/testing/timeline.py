@@ -8,8 +8,9 @@ import msgspec
 
 from orchestrator.kernel import events as ev
 from orchestrator.testing.moves import COST, Move
+from orchestrator.testing.replies import answered
 from orchestrator.testing.rules import Violated
-from orchestrator.testing.steps import answered, first, follow
+from orchestrator.testing.steps import first, follow
 from orchestrator.testing.world import Space, World
 
 
@@ -62,6 +63,8 @@ _SAID = {
     "fail-after": "{step} takes effect, and then an error is reported",
     "cancel": "the run is cancelled",
     "saga-timeout": "the saga's timeout is over",
+    "crash-unwritten": "the coordinator dies before it has written the latest votes and acknowledgements",
+    "group-timeout": "the time for the votes of {step} is over",
     "crash": "the coordinator dies; its successor sends again what is pending",
     "never-undone": "the undo of {step} fails, and would each time",
 }
@@ -92,7 +95,14 @@ def _text(space: Space, world: World, move: Move) -> str:
 
 
 def _thing(kind: str, step: str) -> str:
-    return {"do": step, "undo": f"the undo of {step}", "callback": f"callback {step}"}[kind]
+    return {
+        "do": step,
+        "undo": f"the undo of {step}",
+        "callback": f"callback {step}",
+        "prepare": f"the vote of {step}",
+        "commit": f"the commit of {step}",
+        "abort": f"the abort of {step}",
+    }[kind]
 
 
 def _event(event: ev.Event) -> str:
@@ -117,5 +127,25 @@ def _event(event: ev.Event) -> str:
             return "the run is compensated"
         case ev.OperationRefused():
             return f"not possible: {event.why}"
+        case _:
+            return _of_group(event)
+
+
+def _of_group(event: ev.Event) -> str:
+    match event:
+        case ev.BranchVoted():
+            return f"{event.step}: votes {event.vote.replace('_', '-')}"
+        case ev.CommitDecided():
+            return f"{event.step}: decided to commit"
+        case ev.AbortDecided():
+            return f"{event.step}: taken back ({event.then} after it): {event.reason}"
+        case ev.OnePhaseRecalled():
+            return f"{event.step}: asks its one branch whether it has committed: {event.reason}"
+        case ev.BranchCommitted():
+            return f"{event.step}: committed"
+        case ev.BranchAborted():
+            return f"{event.step}: rolled back"
+        case ev.HeuristicFound():
+            return f"{event.step}: against the decision: {event.reason}"
         case _:
             return type(event).__name__

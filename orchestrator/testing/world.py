@@ -14,7 +14,7 @@ from orchestrator.definition.plan import Call, Each, Node, Parallel, Sequence, c
 from orchestrator.kernel.commands import Command, Execute
 from orchestrator.kernel.events import CommandKind, Event
 from orchestrator.kernel.program import Program
-from orchestrator.kernel.state import EXECUTING, Phase, RunState, Status, StepState
+from orchestrator.kernel.state import EXECUTING, GROUP_OPEN, Phase, RunState, Status, StepState
 from orchestrator.testing.participants import Record
 
 Identity = tuple[str, CommandKind, int]
@@ -83,6 +83,8 @@ class World(msgspec.Struct, frozen=True):
     lasting: bool = False
     """Something happened that no waiting mends: it may well be stuck."""
     ledger: tuple[Effect, ...] = ()
+    unwritten: int = 0
+    """How many of the latest turns a coordinator may not have written yet: nothing depends on them."""
 
     def command(self, step: str) -> Execute | None:
         """What is pending for a step."""
@@ -127,6 +129,7 @@ def key(space: Space, world: World) -> Any:
         world.sent if run.phase is Phase.FORWARD else None,
         heard,
         world.ledger if space.invariants else None,
+        world.unwritten,
         _folded(space, steps) if space.symmetric and heard is None else frozenset(steps.items()),
     )
 
@@ -146,6 +149,12 @@ def _step(space: Space, step: StepState, world: World, name: str) -> tuple[Any, 
     status, now = step.status, world.now
     record = world.records.get(name, _NO_RECORD)
     known = step.result is not None
+    if status in GROUP_OPEN:
+        again = round(step.retry_at - now, 3) if step.retry_at > now else 0.0
+        return (
+            id(status), step.attempt - step.base, round(step.due - now, 3), again, step.then,
+            step.counts, False, round(now - step.since, 3), False, record,
+        )  # fmt: skip
     if status in EXECUTING:
         since = 0.0
         call = space.program.call(step.name)

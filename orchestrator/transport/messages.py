@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.kernel.events import CommandKind, Failure
+from orchestrator.kernel.events import CommandKind, Failure, Vote
 from orchestrator.kernel.messages import Outcome
 
 STALE_EPOCH = "StaleEpoch"
@@ -39,6 +39,9 @@ class Work(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
     result: Any = None
     saga: str = ""
     trace: dict[str, str] = {}
+    one_phase: bool = False
+    """To ``prepare``: the branch may commit at once, as all others have voted yes or there are none;
+    to ``abort``: it may have, and then answers the vote ``committed``."""
 
     @property
     def effect_key(self) -> str:
@@ -65,6 +68,9 @@ class Answer(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
     """The worker process that did it: ``host:pid``."""
     duplicate: bool = False
     """The barrier knew the command already and returned its stored reply."""
+    vote: Vote | None = None
+    """With ``succeeded``: the answer to ``prepare``, and to ``abort`` if it had committed in one
+    phase."""
 
     @property
     def heard_epoch(self) -> int | None:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from celery import Celery, Task
-from celery.signals import worker_process_init, worker_shutdown
+from celery.signals import worker_process_init, worker_ready, worker_shutdown
 from celery.worker.request import Request
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
@@ -28,7 +28,7 @@ from orchestrator.transport.envelope import LIMIT_BYTES, Envelopes
 from orchestrator.transport.execution import describe, execute, lost, worker_name
 from orchestrator.transport.messages import Answer, Work
 from orchestrator.transport.parts import answers_by_shard
-from orchestrator.transport.port import Executor
+from orchestrator.transport.port import Executor, WorkerTransport
 
 logger = logging.getLogger(__name__)
 
@@ -48,13 +48,15 @@ def install(
     """Register the task that hands work to ``executor`` with an app made by ``make_celery``.
 
     ``namespace``, ``keys`` and ``limit_bytes`` are the coordinator's. If the executor has a ``dispose`` method it is
-    called first in every forked worker process, to let go of connections that belong to the parent.
+    called first in every forked worker process, to let go of connections that belong to the parent. If it has something
+    to sweep, a thread of the parent process does so from time to time.
     """
     end = WorkerEnd(
         executor, Envelopes(keys, limit_bytes=limit_bytes), app.conf.broker_url, namespace
     )
     app.register_task(_ExecuteTask(end))
     worker_process_init.connect(end.on_process_init, weak=False)
+    worker_ready.connect(end.on_ready, weak=False)
     worker_shutdown.connect(end.on_shutdown, weak=False)
     return end
 
@@ -72,6 +74,7 @@ class WorkerEnd:
         self._dropped = Dropped("work", logger)
         self._process = _Process(worker_link(broker_url, namespace))
         self._losses = _Losses(self)
+        self._stopping = threading.Event()
 
     @property
     def dropped(self) -> Mapping[str, int]:
@@ -119,8 +122,27 @@ class WorkerEnd:
         if isinstance(self._executor, _Disposable):
             self._executor.dispose()
 
+    def on_ready(self, **_: Any) -> None:
+        """Begin to sweep, if there is something to; Celery calls it in the parent, once its processes are there."""
+        executor = self._executor
+        if isinstance(executor, _Sweeping) and executor.sweeps:
+            arguments = (executor,)
+            threading.Thread(
+                target=self._sweep, args=arguments, name="saga-sweep", daemon=True
+            ).start()
+
+    def _sweep(self, executor: _Sweeping) -> None:
+        pause_s = 0.0
+        while not self._stopping.wait(pause_s):
+            try:
+                pause_s = executor.sweep(self)
+            except TransportUnavailableError as error:
+                logger.warning("the sweep can't ask: %s", error)
+                pause_s = ANSWER_FOR_S
+
     def on_shutdown(self, **_: Any) -> None:
         """Send what is still to be said; Celery calls it in the parent."""
+        self._stopping.set()
         self._losses.flush(SHUTDOWN_FOR_S)
 
     def _open(self, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> tuple[Work, ...]:
@@ -139,6 +161,14 @@ class WorkerEnd:
 @runtime_checkable
 class _Disposable(Protocol):
     def dispose(self) -> None: ...
+
+
+@runtime_checkable
+class _Sweeping(Protocol):
+    @property
+    def sweeps(self) -> bool: ...
+
+    def sweep(self, transport: WorkerTransport) -> float: ...
 
 
 class _Process:

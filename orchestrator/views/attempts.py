@@ -20,7 +20,8 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     attempt: int
     at: float
     outcome: str
-    """succeeded, refused, failed, unknown, undone or heard."""
+    """succeeded, refused, failed, unknown, undone or heard; of a branch also its vote, committed, aborted, heuristic.
+    """
     message: str = ""
     error: str = ""
     """The error's type."""
@@ -39,6 +40,9 @@ class Span(msgspec.Struct):
         return max(0.0, (now if self.ended_at is None else self.ended_at) - self.began_at)
 
 
+_PHASES: tuple[CommandKind, ...] = ("prepare", "commit", "abort")
+
+
 @dataclass(slots=True)
 class History:
     """What happened to one step."""
@@ -50,6 +54,15 @@ class History:
     def span(self, kind: CommandKind) -> Span | None:
         """When it was under way in this direction; None if never."""
         return self.spans.get(kind)
+
+    def forward(self, kind: CommandKind) -> Span | None:
+        """When it was under way before any undo: for a branch of a group, from its first vote to its end."""
+        parts = [self.spans[part] for part in (kind, *_PHASES) if part in self.spans]
+        if len(parts) < 2:
+            return parts[0] if parts else None
+        ends = [part.ended_at for part in parts]
+        ended_at = None if None in ends else max(end for end in ends if end is not None)
+        return Span(min(part.began_at for part in parts), ended_at)
 
 
 def histories(moments: Iterable[Moment]) -> dict[str, History]:
@@ -100,6 +113,24 @@ def attempt_of(event: ev.Event) -> tuple[str, Attempt] | None:
             made = Attempt("undo", event.attempt, event.at, "undone")
         case ev.CallbackDelivered():
             made = Attempt("callback", event.attempt, event.at, "heard")
+        case _:
+            return _of_branch(event)
+    return event.step, made
+
+
+def _of_branch(event: ev.Event) -> tuple[str, Attempt] | None:
+    match event:
+        case ev.BranchVoted():
+            vote = event.vote.replace("_", "-")
+            made = Attempt("prepare", event.attempt, event.at, vote, took_s=event.took_s)
+        case ev.BranchCommitted():
+            took_s = event.took_s
+            made = Attempt("commit", event.attempt, event.at, "committed", took_s=took_s)
+        case ev.BranchAborted():
+            made = Attempt("abort", event.attempt, event.at, "aborted")
+        case ev.HeuristicFound():
+            reason = event.reason
+            made = Attempt(event.kind, event.attempt, event.at, "heuristic", reason, event.found)
         case _:
             return None
     return event.step, made

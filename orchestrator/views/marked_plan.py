@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from orchestrator.definition.plan import (
+    Atomic,
     Call,
     Const,
     Each,
@@ -51,6 +52,11 @@ def _marked(node: Node, states: dict[str, str]) -> Node:
             return replace(node, then=_marked(node.then, states), otherwise=otherwise)
         case Each():
             return replace(node, body=_marked(node.body, states))
+        case Atomic():
+            branches = tuple(
+                replace(call, name=_with(call.name, call.name, states)) for call in node.branches
+            )
+            return replace(node, name=_with(node.name, node.name, states), branches=branches)
         case Call():
             return replace(node, name=_with(node.name, node.name, states))
         case Wait():

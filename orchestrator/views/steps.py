@@ -11,6 +11,7 @@ import msgspec
 
 from orchestrator.definition.expression_text import text_of
 from orchestrator.definition.plan import (
+    Atomic,
     Call,
     Each,
     Let,
@@ -21,6 +22,7 @@ from orchestrator.definition.plan import (
     Sleep,
     Wait,
     When,
+    children,
     instance_key,
 )
 from orchestrator.journal.port import Recorded
@@ -32,7 +34,17 @@ from orchestrator.views.replay import replay
 from orchestrator.views.waiting import why_it_waits
 
 Shape = Literal[
-    "sequence", "parallel", "when", "each", "item", "call", "wait", "sleep", "let", "callback"
+    "sequence",
+    "parallel",
+    "when",
+    "each",
+    "item",
+    "call",
+    "wait",
+    "sleep",
+    "let",
+    "callback",
+    "atomic",
 ]
 
 NOT_BEGUN = "not begun"
@@ -64,6 +76,8 @@ class StepView(msgspec.Struct, frozen=True, omit_defaults=True):
     args: dict[str, Any] = {}
     result: Any = None
     reason: str = ""
+    heuristic: str = ""
+    """For a branch of an atomic group: what it did against the decision, until that is forgotten."""
     waits: str = ""
     """Why it doesn't go on at this moment."""
 
@@ -105,10 +119,12 @@ class _Unbegun:
                 return NodeView("sequence", nodes=tuple(map(self.node, node.nodes)))
             case Parallel():
                 return NodeView("parallel", "parallel", nodes=tuple(map(self.node, node.branches)))
+            case Atomic():
+                inside = tuple(map(self.node, node.branches))
+                return NodeView("atomic", _all_or_nothing(node), not_begun(node, node.name), inside)
             case When():
-                inside = [node.then, *([] if node.otherwise is None else [node.otherwise])]
                 label = f"when {text_of(node.condition)}"
-                return NodeView("when", label, nodes=tuple(map(self.node, inside)))
+                return NodeView("when", label, nodes=tuple(map(self.node, children(node))))
             case Each():
                 label = f"each of {text_of(node.items)}"
                 return NodeView("each", label, nodes=(self.node(node.body),))
@@ -142,6 +158,8 @@ class _Tree:
                 return NodeView("sequence", nodes=self._nodes(node.nodes, index))
             case Parallel():
                 return NodeView("parallel", "parallel", nodes=self._nodes(node.branches, index))
+            case Atomic():
+                return self._atomic(node, index)
             case When():
                 return self._when(node, index)
             case Each():
@@ -156,6 +174,11 @@ class _Tree:
 
     def _nodes(self, nodes: tuple[Node, ...], index: tuple[int, ...]) -> tuple[NodeView, ...]:
         return tuple(self._node(node, index) for node in nodes)
+
+    def _atomic(self, node: Atomic, index: tuple[int, ...]) -> NodeView:
+        key = instance_key(node.name, index)
+        own = self._own(node, key) or not_begun(node, key)
+        return NodeView("atomic", _all_or_nothing(node), own, self._nodes(node.branches, index))
 
     def _when(self, node: When, index: tuple[int, ...]) -> NodeView:
         key = instance_key(node.name, index)
@@ -188,14 +211,14 @@ class _Tree:
         own = self._own(node, instance_key(name, index))
         return NodeView("sequence") if own is None else NodeView("let", step=own)
 
-    def _own(self, node: When | Each | Let, key: str) -> StepView | None:
-        """A condition or list that has no value is a step of its own, for a person to settle."""
+    def _own(self, node: When | Each | Let | Atomic, key: str) -> StepView | None:
+        """A group is a step of its own, as is a condition or list that has no value, for a person to settle."""
         step = self._state.steps.get(key)
         return None if step is None else self._begun(key, step, node)
 
     def _begun(self, key: str, step: StepState, node: Node) -> StepView:
         history = self._found.get(key, History())
-        do, undo = history.span(_forward(key)), history.span("undo")
+        do, undo = history.forward(_forward(key)), history.span("undo")
         call = node if isinstance(node, Call) else None
         policy = None
         if call is not None:
@@ -223,11 +246,12 @@ class _Tree:
             args=step.args,
             result=step.result,
             reason=step.reason,
+            heuristic=step.heuristic or "",
             waits=why_it_waits(self._state, key, self._now),
         )
 
 
-def not_begun(node: Call | Wait | Sleep, key: str) -> StepView:
+def not_begun(node: Call | Wait | Sleep | Atomic, key: str) -> StepView:
     """A step whose turn hasn't come."""
     call = node if isinstance(node, Call) else None
     return StepView(
@@ -240,11 +264,15 @@ def not_begun(node: Call | Wait | Sleep, key: str) -> StepView:
     )
 
 
+def _all_or_nothing(group: Atomic) -> str:
+    return f"all or nothing, within {group.timeout_s:g} s"
+
+
 def _forward(key: str) -> CommandKind:
     return "callback" if key.startswith("@") else "do"
 
 
 def _shape(node: Node) -> Shape:
     shape = type(node).__name__.lower()
-    assert shape in {"call", "wait", "sleep", "when", "each", "let"}, shape
+    assert shape in {"call", "wait", "sleep", "when", "each", "let", "atomic"}, shape
     return shape  # type: ignore[return-value]

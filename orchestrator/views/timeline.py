@@ -68,7 +68,14 @@ def _entry(moment: Moment) -> Entry:
     )
 
 
-_UNDO = {"do": "", "undo": "the undo of ", "callback": "the callback "}
+_UNDO = {
+    "do": "",
+    "undo": "the undo of ",
+    "callback": "the callback ",
+    "prepare": "the vote of ",
+    "commit": "the commit of ",
+    "abort": "the abort of ",
+}
 
 
 def sentence(event: ev.Event) -> tuple[str, Tone]:
@@ -91,7 +98,7 @@ def sentence(event: ev.Event) -> tuple[str, Tone]:
         case ev.WaitExpired():
             return f"{event.step} waited too long for its signal", "bad"
         case _:
-            return _operated(event) or _attempted(event)
+            return _operated(event) or _of_group(event) or _attempted(event)
 
 
 def _attempted(event: ev.Event) -> tuple[str, Tone]:
@@ -118,6 +125,40 @@ def _attempted(event: ev.Event) -> tuple[str, Tone]:
             return type(event).__name__, "plain"
 
 
+def _of_group(event: ev.Event) -> tuple[str, Tone] | None:
+    match event:
+        case ev.BranchVoted():
+            return f"{event.step} {_VOTES[event.vote]} in {span_text(event.took_s)}", "good"
+        case ev.CommitDecided():
+            return f"{event.step}: all said yes, so it is committed", "good"
+        case ev.AbortDecided():
+            return f"{event.step} is taken back{_then(event)}: {event.reason}", "bad"
+        case ev.OnePhaseRecalled():
+            what = f"{event.step}: whether its one branch has committed decides, so it is asked"
+            return f"{what}{_then(event)}: {event.reason}", "doubt"
+        case ev.BranchCommitted():
+            return f"{event.step} has committed", "good"
+        case ev.BranchAborted():
+            return f"{event.step} is rolled back", "undo"
+        case ev.HeuristicFound():
+            return f"{event.step} went against the decision: {event.reason}", "person"
+        case _:
+            return None
+
+
+_VOTES: dict[ev.Vote, str] = {
+    "prepared": "is prepared",
+    "read_only": "has changed nothing",
+    "committed": "has committed at once",
+}
+
+
+def _then(event: ev.AbortDecided | ev.OnePhaseRecalled) -> str:
+    if event.then != "retry" or event.retry_at is None:
+        return ""
+    return f", tried again in {span_text(max(0.0, event.retry_at - event.at))}"
+
+
 def _operated(event: ev.Event) -> tuple[str, Tone] | None:
     match event:
         case ev.StepRetried():
@@ -127,6 +168,8 @@ def _operated(event: ev.Event) -> tuple[str, Tone] | None:
             what = f"{event.step} is skipped"
         case ev.StepResolved():
             what = f"{event.step} is resolved as {'undone' if event.undone else 'done'}"
+        case ev.HeuristicForgotten():
+            what = f"the heuristic outcome of {event.step} is forgotten"
         case ev.OperationRefused():
             return f"{event.operation} refused: {event.why}", "bad"
         case _:

@@ -177,7 +177,7 @@ class Bench:
         _point_at_commits(self._line)
         event.listen(Engine, "after_cursor_execute", self._executed)
         executor.HOLD_S = 3_600.0  # answers of one message go together, however slow the machine
-        perform._run = self._pointed(perform._run)
+        perform.run = self._pointed(perform.run)
         answer = self._executor._answer
         self._executor._answer = lambda work: self._noting(answer, work)  # type: ignore[method-assign]
         httpx.request = self._request  # type: ignore[assignment]

@@ -9,7 +9,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from tests.mutation import removals
+from tests.mutation import branch_removals, removals
+from tests.mutation.group_guards import GROUP_GUARDS
 
 VARIABLE = "SAGA_WITHOUT_GUARD"
 
@@ -34,7 +35,65 @@ _FAULTS = "tests/unit/kernel/test_faults.py::"
 _LOOP = "tests/unit/coordinator/test_loop.py::"
 _CRASH = "tests/crash/test_crashes.py::test_a_process_may_die_at_every_kind_of_point"
 
+_BRANCHES = "tests/contract/test_branches.py::"
+_BROKEN = "tests/contract/test_branch_faults.py::"
+_RACES = "tests/contract/test_branch_races.py::"
+_SWEEP = "tests/contract/test_sweep.py::"
+
 GUARDS: dict[str, Guard] = {
+    "branch_tombstone": Guard(
+        "an abort that comes before its prepare leaves a tombstone",
+        branch_removals.branch_tombstone,
+        [f"{_BRANCHES}TestAbort::test_q4_a_late_prepare_is_rejected_both_times[postgres]"],
+    ),
+    "branch_is_looked_for": Guard(
+        "a prepare that comes again finds its branch",
+        branch_removals.branch_is_looked_for,
+        [f"{_BROKEN}TestAWorkerDies::test_p2_after_prepare_before_the_vote[postgres]"],
+    ),
+    "proof_row": Guard(
+        "an unknown branch is told by its proof row",
+        branch_removals.proof_row,
+        [f"{_BROKEN}TestSomebodyElseEndsIt::test_p6_o1_rolled_back_before_the_commit[mariadb]"],
+    ),
+    "proof_row_at_abort": Guard(
+        "a branch that somebody has committed is told by its proof row",
+        branch_removals.proof_row_at_abort,
+        [f"{_BROKEN}TestSomebodyElseEndsIt::test_p8_o2_committed_before_the_abort[postgres]"],
+    ),
+    "asking_after_prepare": Guard(
+        "a vote waits until it is known what came of PREPARE",
+        branch_removals.asking_after_prepare,
+        [f"{_BROKEN}TestAConnectionIsCut::test_p4_in_prepare[postgres-after]"],
+    ),
+    "confirm_row": Guard(
+        "a try is confirmed once, and not cancelled then",
+        branch_removals.confirm_row,
+        [
+            f"{_BRANCHES}TestCommit::test_q1_c6_again_is_acknowledged_again[try sqlite]",
+            f"{_BRANCHES}TestAbort::test_after_a_commit_it_says_so[try sqlite]",
+        ],
+    ),
+    "read_only_detection": Guard(
+        "a branch that has written nothing isn't prepared",
+        branch_removals.read_only_detection,
+        [
+            f"{_RACES}TestReadOnly::test_p14_leaves_nothing_prepared[postgres-look]",
+            f"{_RACES}TestReadOnly::test_p14_leaves_nothing_prepared[mariadb-look]",
+        ],
+    ),
+    "safety_age": Guard(
+        "the sweep leaves young branches alone",
+        branch_removals.safety_age,
+        [f"{_SWEEP}TestTheSweep::test_r1_a_young_branch_is_left_alone[postgres]"],
+    ),
+    "older_journal": Guard(
+        "a journal older than a branch presumes nothing",
+        branch_removals.older_journal,
+        [
+            f"{_SWEEP}TestTheSweep::test_c11_a_journal_older_than_the_branch_presumes_nothing[postgres]"
+        ],
+    ),
     "barrier_insert": Guard(
         "an action claims its effect's row before it acts",
         removals.barrier_insert,
@@ -155,6 +214,7 @@ GUARDS: dict[str, Guard] = {
         removals.broker_keeps_what_it_gets,
         [f"{_START}test_an_evicting_redis_is_refused_with_the_way_out"],
     ),
+    **{name: Guard(*parts) for name, parts in GROUP_GUARDS.items()},
 }
 
 

@@ -25,6 +25,22 @@ def test_every_saga_fault_has_a_row_with_a_test() -> None:
     assert [name for name, tests in rows.items() if "::" not in tests] == []
 
 
+def test_every_row_of_the_two_phase_matrix_has_a_test() -> None:
+    rows = {
+        cells[1].strip(): cells[4]
+        for line in PAGE.splitlines()
+        if len(cells := line.split("|")) == 6 and re.fullmatch(r" [CPQRO]\d+ ", cells[1])
+    }
+    assert set(rows) == {
+        *(f"C{n}" for n in range(1, 13)),
+        *(f"P{n}" for n in range(1, 18) if n not in {11, 16}),
+        *(f"Q{n}" for n in range(1, 12) if n != 10),
+        *(f"R{n}" for n in range(1, 5)),
+        *(f"O{n}" for n in range(1, 5)),
+    }
+    assert [name for name, tests in rows.items() if "::" not in tests] == []
+
+
 def test_every_test_it_names_exists() -> None:
     assert [test for test in IDS if not _exists(test)] == []
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, get_args
 
 from msgspec.structs import asdict, replace
 
-from orchestrator.definition.plan import Call, Plan, decode_plan
+from orchestrator.definition.plan import Atomic, Call, Plan, decode_plan
 from orchestrator.errors import OperationRefusedError
 from orchestrator.kernel import events as ev
 from orchestrator.kernel import messages as msg
@@ -19,11 +19,11 @@ from orchestrator.kernel.evolve import evolve, fold, launched
 from orchestrator.kernel.operate import possible
 from orchestrator.kernel.pending import pending
 from orchestrator.kernel.program import Program
-from orchestrator.kernel.state import ENDED, EXECUTING, KIND, Phase, RunState, Status
-from tests.unit.kernel import moves, oracle
+from orchestrator.kernel.state import ENDED, EXECUTING, KIND, RunState, Status
+from tests.unit.kernel import group_moves, groups, moves, oracle, verdicts
 from tests.unit.kernel.flights import Flight, Identity
 from tests.unit.kernel.plans import SIGNALS
-from tests.unit.kernel.world import World, describe
+from tests.unit.kernel.world import World
 
 
 class Outcome(NamedTuple):
@@ -48,6 +48,7 @@ class Driver:
         self.seen: set[Identity] = set()
         self.settled: set[Identity] = set()
         self.skipped: set[str] = set()
+        self.meddlesome = self.random.random() < 0.3
         message = msg.Launch(
             at=self.now, run_id="r1", saga="random", version=1, plan=self.program.hash, input=given
         )
@@ -75,7 +76,7 @@ class Driver:
             self.run_on()
         assert self.run.phase in ENDED, self
         self.stragglers()
-        self.check_world()
+        verdicts.check_world(self.run, self.world)
         return Outcome(self.run, self.world, self.events)
 
     def run_on(self) -> None:
@@ -106,13 +107,17 @@ class Driver:
         """Do as an operator would: retry, and where that doesn't help, state what is."""
         key = self.random.choice(self.run.parked)
         step = self.run.steps[key]
-        if step.reached and step.attempt < 12 and self.random.random() < 0.5:
+        group = group_moves.concerns(self.run, key)
+        if (step.reached or group) and step.attempt < 12 and self.random.random() < 0.5:
             self.turn(msg.Retry(at=self.now, step=key))
             return
         undone = step.status is Status.UNDO_PARKED
         if not undone and key in self.program.places and self.random.random() < 0.2:
             undone = not self.run.pivoted
-        self.operate(msg.Resolve(at=self.now, step=key, undone=undone, result=[1]))
+        if group and step.status is not Status.UNDO_PARKED:
+            undone = self.random.random() < 0.4
+        result = None if group else [1]
+        self.operate(msg.Resolve(at=self.now, step=key, undone=undone, result=result))
 
     def stragglers(self) -> None:
         """Whatever is still about arrives after the end."""
@@ -120,18 +125,6 @@ class Driver:
             assert self.turn(self._carry_out(flight)) == []
         for reply in self.replies:
             assert self.turn(reply) == []
-
-    def check_world(self) -> None:
-        """What the run says of itself is true."""
-        assert all(times <= 1 for times in self.world.times.values()), describe(self.world)
-        if self.run.phase is Phase.COMPENSATED:
-            assert not any(self.world.effects.values()), describe(self.world)
-        for key, step in self.run.steps.items():
-            node = self.program.named[step.name]
-            if self.run.phase is Phase.COMPLETED and isinstance(node, Call) and not node.read_only:
-                if step.status is Status.DONE:
-                    assert self.world.effects[key] == 1, (key, describe(self.world))
-                assert step.status in {Status.DONE, Status.SKIPPED, *_CALLBACK}
 
     def turn(self, message: msg.Message) -> list[ev.Event]:
         """React, and check all that holds of any reaction."""
@@ -179,8 +172,12 @@ class Driver:
             self._forget(operation.step)
             if operation.undone:
                 self.world.make_undone(operation.step, step.round)
+            elif step.name in self.program.grouped:
+                groups.make_done(self.world, operation.step, step.round, node)
             elif step.name in self.program.places:
                 self.world.make_done(operation.step, step.round, node)
+        if isinstance(operation, msg.Resolve) and isinstance(node, Atomic):
+            groups.resolve(self.world, self.run, operation)
         assert self.turn(operation)
 
     def _forget(self, step: str) -> None:
@@ -210,7 +207,10 @@ class Driver:
             identity = (command.step, command.kind, command.attempt)
             if identity not in self.seen:
                 self.seen.add(identity)
-                self._check_dispatch(command)
+                mine = [f for f in self.flights if f.command.step == command.step]
+                about = any(f.identity not in self.settled for f in mine)
+                world = self.world
+                verdicts.check_dispatch(self.run, world, self.events, command, mine, about=about)
                 self._send(command)
 
     def _pass(self, until: float) -> None:
@@ -224,18 +224,6 @@ class Driver:
         twins = [f for f in self.flights if f.identity == flight.identity]
         flight.dropped = not call.barrier and any(twin.executed for twin in twins)
         self.flights.append(flight)
-
-    def _check_dispatch(self, command: Execute) -> None:
-        mine = [f for f in self.flights if f.command.step == command.step]
-        if command.kind == "do":
-            assert self.run.phase is Phase.FORWARD, f"{command} goes forward while compensating"
-        if command.kind == "undo":
-            assert not self.run.pivoted, f"{command} undoes past the pivot"
-            about = any(f.identity not in self.settled for f in mine)
-            assert about or command.step in self.world.possible, f"{command} has nothing to undo"
-            beside = [f for f in mine if f.may_come and not f.call.barrier]
-            assert not any(f.command.kind == "do" for f in beside), f"{command} beside its action"
-            assert not self.program.call(self.run.steps[command.step].name).read_only
 
     def _carry_out(self, flight: Flight) -> msg.Reply:
         flight.executed = True
@@ -282,7 +270,11 @@ class Driver:
             return
         flight = self.random.choice(late)
         for copy_ in [f for f in self.flights if f.identity == flight.identity]:
-            if copy_.may_come and not copy_.call.barrier and copy_.command.kind == "do":
+            if (
+                copy_.may_come
+                and not copy_.call.barrier
+                and copy_.command.kind in {"do", "prepare"}
+            ):
                 if self.random.random() < 0.5:
                     self._carry_out(copy_)
                 copy_.dropped = True
@@ -317,8 +309,7 @@ class Driver:
         keys = [*self.run.steps, "nobody", "s1[9]", "@on_stuck#77"]
         step = self.random.choice(keys)
         state = self.run.steps.get(step)
-        kinds: list[ev.CommandKind] = ["do", "undo", "callback"]
-        kind = self.random.choice(kinds)
+        kind = self.random.choice(get_args(ev.CommandKind))
         attempt = self.random.choice([0, 1, 2, 3])
         if state is not None and (step, kind, attempt) in self.seen:
             return
@@ -332,7 +323,10 @@ class Driver:
     def _act_operator(self) -> None:
         if self.random.random() < 0.4:
             return
-        step = self.random.choice([*self.run.steps, "nobody"])
+        keys = [*self.run.steps, "nobody"]
+        if self.random.random() < 0.5:
+            keys = self.run.parked or keys
+        step = self.random.choice(keys)
         undone = self.random.random() < 0.4
         operations: list[msg.Operation] = [
             msg.Retry(at=self.now, actor="ann"),
@@ -342,10 +336,21 @@ class Driver:
             msg.Skip(at=self.now, step=step, result=[1]),
             msg.Resolve(at=self.now, step=step, undone=undone, result=[1]),
             msg.Resolve(at=self.now, step=step, undone=undone, result={"v": 3}),
+            msg.Resolve(at=self.now, step=step, undone=undone),
+            msg.Skip(at=self.now, step=step),
+            msg.Forget(at=self.now, step=step),
         ]
         if self.random.random() < 0.2:
             operations = [msg.Compensate(at=self.now), msg.Cancel(at=self.now)]
         self.operate(self.random.choice(operations))
+
+    def _act_take_over(self) -> None:
+        self.restart()
+        self.turn(msg.Recovered(at=self.now))
+
+    def _act_meddle(self) -> None:
+        if self.meddlesome and self.random.random() < 0.3:
+            self.world.meddle()
 
     def _act_time(self) -> None:
         self._pass(self.now + self.random.choice([0.1, 1.0, 5.0]))
@@ -359,6 +364,8 @@ class Driver:
         _act_signal,
         _act_foreign,
         _act_operator,
+        _act_meddle,
+        _act_take_over,
         *(_act_time,) * 2,
     )
 
@@ -369,7 +376,6 @@ class Driver:
 
 
 _OUTCOMES: tuple[msg.Outcome, ...] = get_args(msg.Outcome)
-_CALLBACK = {Status.CALLING, Status.CALL_FAILED, Status.CALL_PARKED, Status.HEARD}
 
 
 def _why_not(run: RunState, operation: msg.Operation) -> str:

@@ -13,6 +13,7 @@ from orchestrator.kernel.state import (
     RunState,
     Status,
 )
+from tests.unit.kernel import group_moves
 
 SEEN: Counter[tuple[Status, str]] = Counter()
 """Rows of ``TRANSITIONS``."""
@@ -33,13 +34,16 @@ def label(event: ev.Event) -> str:
         return f"{name}, to be retried"
     if isinstance(event, ev.StepResolved):
         return f"{name} as undone" if event.undone else f"{name} as done"
+    if isinstance(event, ev.BranchVoted):
+        return f"{name} {event.vote}"
     return name
 
 
 def check_started(run: RunState) -> None:
     """The first statuses of a run's first steps."""
-    for step in run.steps.values():
-        _started(step.status)
+    for key, step in run.steps.items():
+        if not group_moves.concerns(run, key):
+            _started(step.status)
 
 
 def check(before: RunState, after: RunState, event: ev.Event) -> None:
@@ -49,7 +53,9 @@ def check(before: RunState, after: RunState, event: ev.Event) -> None:
         subject = None
     for key, step in after.steps.items():
         old = before.steps.get(key)
-        if old is None:
+        if group_moves.concerns(after, key):
+            group_moves.check(after, key, old, step, event, label(event))
+        elif old is None:
             _started(step.status)
         elif isinstance(event, ev.CompensationStarted):
             _halted(old.status, step.status)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from orchestrator.definition.plan import (
+    Atomic,
     Call,
     Each,
     Let,
@@ -21,7 +22,7 @@ from orchestrator.definition.plan import (
     instance_key,
 )
 from orchestrator.kernel.program import RESULT
-from orchestrator.kernel.state import ENDED, Phase, RunState, Status, StepState
+from orchestrator.kernel.state import ENDED, GROUP_OPEN, Phase, RunState, Status, StepState
 
 Index = tuple[int, ...]
 COMPLETE = {Status.DONE, Status.SKIPPED}
@@ -51,9 +52,60 @@ def _gone(run: RunState, later: StepState) -> bool:
     """Nothing of a later step is left that could still be undone first."""
     if later.released or later.status in {Status.UNDONE, Status.UNDO_PARKED, Status.ABANDONED}:
         return True
-    if later.status is Status.RUNNING or later.status in {Status.UNDOING, Status.UNDO_FAILED}:
+    if (
+        later.status in GROUP_OPEN | _OPEN
+        or later.status is Status.RUNNING
+        or later.status in {Status.UNDOING, Status.UNDO_FAILED}
+    ):
         return False
     return not _undoable(run, later)
+
+
+_OPEN = {
+    Status.PREPARING,
+    Status.PREPARED,
+    Status.READ_ONLY,
+    Status.COMMITTING,
+    Status.COMMIT_STUCK,
+    Status.COMMIT_ASTRAY,
+    Status.ABORTING,
+    Status.ABORT_STUCK,
+    Status.ABORT_ASTRAY,
+}
+"""A branch whose group isn't at its end."""
+
+
+_IN_THE_WAY = GROUP_OPEN | _OPEN | {Status.RUNNING, Status.UNDOING, Status.UNDO_FAILED}
+
+
+def _group(run: RunState, group: Atomic, index: Index, missing: list[str]) -> bool:
+    """Whether a group is done; all its branches must be as far as it is."""
+    key = instance_key(group.name, index)
+    step = run.steps.get(key)
+    if step is None:
+        missing.append(key)
+        return False
+    branches = [run.steps.get(instance_key(call.name, index)) for call in group.branches]
+    statuses = {branch.status for branch in branches if branch is not None}
+    yes = {Status.PREPARED, Status.READ_ONLY, Status.DONE}
+    match step.status:
+        case Status.VOTING:
+            assert not statuses <= yes, "all have voted, and nothing is decided"
+            assert statuses <= yes | {Status.PREPARING, Status.HELD}, statuses
+            if Status.HELD in statuses:
+                assert Status.PREPARING in statuses, "the last is held for nobody"
+        case Status.CONFIRMING:
+            assert not statuses & {Status.PREPARING, Status.PREPARED, Status.ABORTING}
+        case Status.WITHDRAWING:
+            assert not statuses & {Status.PREPARED, Status.COMMITTING, Status.HELD}
+        case Status.DONE | Status.SKIPPED:
+            assert statuses <= COMPLETE | _AFTER, statuses
+        case _:
+            pass
+    return step.status in COMPLETE
+
+
+_AFTER = {Status.UNDOING, Status.UNDO_FAILED, Status.UNDO_PARKED, Status.UNDONE}
 
 
 def _undoable(run: RunState, step: StepState) -> bool:
@@ -74,6 +126,8 @@ def _forward(  # noqa: C901 - one case for each node
             if step is None:
                 missing.append(instance_key(node.name, index))
             return step is not None and step.status in COMPLETE
+        case Atomic():
+            return _group(run, node, index, missing)
         case Sequence():
             return all(_forward(run, child, index, missing) for child in node.nodes)
         case Parallel():
@@ -108,7 +162,9 @@ def _is_stopped(run: RunState, node: Any, index: Index, missing: list[str]) -> b
     return False
 
 
-def _backward(run: RunState, node: Node, index: Index, missing: list[str]) -> bool:
+def _backward(  # noqa: C901 - one case for each node
+    run: RunState, node: Node, index: Index, missing: list[str]
+) -> bool:
     match node:
         case Call() | Wait() | Sleep():
             step = run.steps.get(instance_key(node.name, index))
@@ -122,7 +178,10 @@ def _backward(run: RunState, node: Node, index: Index, missing: list[str]) -> bo
             return True
         case Sequence():
             return all(_backward(run, child, index, missing) for child in reversed(node.nodes))
-        case Parallel():
+        case Parallel() | Atomic():
+            group = run.steps.get(instance_key(getattr(node, "name", ""), index))
+            if group is not None and group.status in GROUP_OPEN:
+                return False
             return _every(_backward(run, branch, index, missing) for branch in node.branches)
         case When():
             taken = run.branches.get(instance_key(node.name, index))

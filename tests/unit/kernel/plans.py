@@ -9,11 +9,14 @@ from msgspec.structs import replace
 
 from orchestrator.definition import rules
 from orchestrator.definition.plan import (
+    Atomic,
+    Branch,
     Call,
     Const,
     Each,
     Expr,
     Field,
+    Finish,
     Item,
     Let,
     Node,
@@ -77,7 +80,7 @@ class Grower:
         self, scope: Scope, seen: tuple[Seen, ...], depth: int
     ) -> tuple[Node, tuple[Seen, ...]]:
         self.budget -= 1
-        kinds = ["call", "call", "call", "wait", "sleep", "let"]
+        kinds = ["call", "call", "call", "wait", "sleep", "let", "atomic"]
         if depth < 3:
             kinds += ["parallel", "parallel", "when", "each", "sequence"]
         kind = self.draw(st.sampled_from(kinds))
@@ -90,6 +93,8 @@ class Grower:
                 return self.each(scope, seen, depth)
             case "sequence":
                 return self.sequence(scope, seen, depth + 1)
+            case "atomic":
+                return self.atomic(scope, seen)
             case _:
                 return self.leaf(kind, scope, seen)
 
@@ -123,6 +128,31 @@ class Grower:
             undo=None if read_only else _undo(self.draw(policies())),
             read_only=read_only,
             barrier=self.draw(st.booleans()),
+        )
+
+    def atomic(self, scope: Scope, seen: tuple[Seen, ...]) -> tuple[Node, tuple[Seen, ...]]:
+        name = self.name()
+        kinds: list[Branch] = self.draw(
+            st.lists(st.sampled_from(["database", "database", "tcc", "reader"]), max_size=2)
+        )
+        kinds.append(self.draw(st.sampled_from(["database", "tcc", "last", "last"])))
+        branches = tuple(self.branch(kind, scope, seen) for kind in kinds)
+        timeout_s = self.draw(st.sampled_from([5.0, 15.0, 60.0]))
+        group = Atomic(name, branches, timeout_s, self.draw(policies()))
+        return group, (*seen, *(Seen(branch.name, scope) for branch in branches))
+
+    def branch(self, kind: Branch, scope: Scope, seen: tuple[Seen, ...]) -> Call:
+        call = self.call(self.name(), scope, seen)
+        finish = Finish("finish", 10.0, self.draw(policies())) if kind == "tcc" else None
+        reads = kind == "reader"
+        return replace(
+            call,
+            branch=kind,
+            barrier=call.barrier if kind in {"tcc", "reader"} else True,
+            read_only=reads,
+            undo=None if reads else call.undo or _undo(RetryPolicy()),
+            confirm=finish,
+            cancel=finish,
         )
 
     def parallel(
@@ -256,7 +286,7 @@ def _candidates(node: Node, *, inside_when: bool = False) -> list[tuple[str, boo
     match node:
         case Call():
             return [(node.name, inside_when)]
-        case Sequence() | When():
+        case Sequence() | When() | Atomic():
             inside = inside_when or isinstance(node, When)
             return [c for child in children(node) for c in _candidates(child, inside_when=inside)]
         case _:
@@ -281,6 +311,13 @@ def _with_pivot(
                 kids.append(kid)
             made = Sequence(tuple(kids)) if isinstance(node, Sequence) else Parallel(tuple(kids))
             return made, past
+        case Atomic():
+            kids = [
+                _with_pivot(child, pivot, keep_undo=keep_undo, strip=strip, past=past)
+                for child in node.branches
+            ]
+            grouped = replace(node, branches=tuple(kid for kid, _ in kids))
+            return grouped, past or any(behind for _, behind in kids)
         case When():
             then, _ = _with_pivot(node.then, pivot, keep_undo=keep_undo, strip=strip, past=past)
             other = node.otherwise

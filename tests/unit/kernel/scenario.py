@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from orchestrator.definition.plan import (
+    Atomic,
+    Branch,
     Call,
     Expr,
+    Finish,
     Node,
     Plan,
     RetryPolicy,
@@ -55,6 +60,23 @@ def call(
     )
 
 
+def branch(name: str, how: Branch = "database", **options: Any) -> Call:
+    """A call as a branch of an atomic group."""
+    made = replace(call(name, **options), branch=how)
+    if how == "tcc":
+        made = replace(
+            made,
+            confirm=Finish(f"confirm_{name}", 8.0, made.retry),
+            cancel=Finish(f"cancel_{name}", 9.0, made.retry),
+        )
+    return made
+
+
+def group(*branches: Call, timeout_s: float = 20.0, retry: RetryPolicy = ONCE) -> Atomic:
+    """An atomic group named ``atomic``."""
+    return Atomic("atomic", branches, timeout_s, retry)
+
+
 def plan(*nodes: Node, **options: Any) -> Plan:
     """A saga of these nodes, one after the other."""
     return Plan("buy", 1, {}, Sequence(nodes), **options)
@@ -87,6 +109,10 @@ class Play:
         if outcome == "failed":
             more.setdefault("failure", ERROR)
         return self.send(msg.Reply(at=self.now, step=step, outcome=outcome, **more))
+
+    def vote(self, step: str, vote: ev.Vote = "prepared", **more: Any) -> list[ev.Event]:
+        """A branch says yes."""
+        return self.reply(step, vote=vote, **more)
 
     def expire(self, step: str) -> list[ev.Event]:
         """The deadline of the command outstanding for ``step`` passes."""

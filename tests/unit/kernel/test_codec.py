@@ -99,7 +99,13 @@ def test_what_is_no_event_is_refused(name: str, version: int, data: bytes) -> No
             at=1.0, run_id="r", saga="s", version=1, plan="p", input={"a": [1, None]}, key="k"
         ),
         messages.Reply(
-            at=1.0, step="a", kind="do", attempt=1, outcome="succeeded", result={"x": 1}
+            at=1.0,
+            step="a",
+            kind="prepare",
+            attempt=1,
+            outcome="succeeded",
+            vote="read_only",
+            result={"x": 1},
         ),
         messages.Expired(at=1.0, step="a", kind="undo", attempt=2),
         messages.TimerFired(at=1.0),
@@ -109,6 +115,8 @@ def test_what_is_no_event_is_refused(name: str, version: int, data: bytes) -> No
         messages.Resolve(at=1.0, step="a", undone=True),
         messages.Compensate(at=1.0, reason="why"),
         messages.Cancel(at=1.0),
+        messages.Forget(at=1.0, actor="ann", step="a", reason="why"),
+        messages.Recovered(at=1.0),
     ],
     ids=lambda message: type(message).__name__,
 )

@@ -7,7 +7,6 @@ effect happens once, but an undo that comes first leaves nothing that would stop
 from __future__ import annotations
 
 from collections import Counter
-from enum import Enum
 from random import Random
 from typing import Any
 
@@ -15,20 +14,14 @@ from orchestrator.definition.plan import Call
 from orchestrator.kernel.commands import Execute
 from orchestrator.kernel.events import Failure
 from orchestrator.kernel.messages import Outcome, Reply
+from tests.unit.kernel import branches
+from tests.unit.kernel.branches import Said
 from tests.unit.kernel.plans import FINAL
+from tests.unit.kernel.rows import Row
 
 REFUSED = Failure("Refused", "sold out", ("orchestrator.errors.Refused", "builtins.Exception"))
 FAILED = Failure("OSError", "the disk is full", ("builtins.OSError",))
 FINALLY = Failure("ValueError", "no such thing", (FINAL,))
-
-
-class Row(Enum):
-    """What is known of one effect."""
-
-    DONE = "done"
-    REFUSED = "refused"
-    UNDONE = "undone"
-    TOMBSTONE = "tombstone"
 
 
 class World:
@@ -43,17 +36,29 @@ class World:
         """How often each step's effect happened."""
         self.possible: set[str] = set()
         """Steps of which some attempt may have left something."""
+        self.by_hand: set[tuple[str, int]] = set()
+        """Branches that somebody has committed or rolled back by hand."""
+        self.committed: set[tuple[str, int]] = set()
+        """Branches that were committed as they were told to."""
         self.healed = False
 
     def carry_out(self, command: Execute, call: Call, at: float) -> Reply:
         """Do what the command says, or fail at it."""
+        vote = None
         match command.kind:
             case "do":
                 outcome, failure = self._do(command, call)
             case "undo":
                 outcome, failure = self._undo(command, call)
             case "callback":
-                outcome, failure = self._plainly()
+                outcome, failure = self.plainly()
+            case "prepare":
+                outcome, failure, vote = branches.prepare(self, command, call)
+            case "commit":
+                outcome, failure, vote = branches.commit(self, command)
+            case "abort":
+                outcome, failure, vote = branches.abort(self, command)
+        gives = command.kind in {"do", "commit"} or vote in {"committed", "read_only"}
         result = {"v": 2, "ok": True, "list": [1, 2]} if outcome == "succeeded" else None
         return Reply(
             at=at,
@@ -61,9 +66,51 @@ class World:
             kind=command.kind,
             attempt=command.attempt,
             outcome=outcome,
-            result=result if command.kind == "do" else None,
+            vote=vote,
+            result=result if gives else None,
             failure=failure,
         )
+
+    def commits(self, step: str, round_: int) -> None:
+        """A branch takes effect."""
+        self._happens(step)
+        self.possible.add(step)
+        self.rows[step, round_] = Row.DONE
+        self.committed.add((step, round_))
+
+    def meddle(self) -> bool:
+        """Somebody commits or rolls back a prepared transaction by hand; whether there was one."""
+        prepared = sorted(key for key, row in self.rows.items() if row is Row.PREPARED)
+        if not prepared:
+            return False
+        key = self.random.choice(prepared)
+        self.by_hand.add(key)
+        if self.random.random() < 0.5:
+            del self.rows[key]
+            return True
+        self.effects[key[0]] += 1
+        self.times[key[0]] += 1
+        self.possible.add(key[0])
+        self.rows[key] = Row.DONE
+        return True
+
+    def chosen(self) -> str:
+        """How an action goes."""
+        return "succeed" if self.healed else self.random.choice(_DO_CHOICES)
+
+    def refusal(self) -> Failure | None:
+        """What a refusal says."""
+        return self.random.choice([REFUSED, None])
+
+    def failure(self) -> Failure | None:
+        """What an error says."""
+        return self.random.choice([FAILED, FINALLY, None])
+
+    def trouble(self, choice: str) -> Said:
+        """An answer that says nothing was done, or nothing at all."""
+        if choice == "fail":
+            return Said("failed", self.failure())
+        return Said("lost" if choice == "lose" else "unregistered")
 
     def make_done(self, step: str, round_: int, call: Call) -> None:
         """An operator sees to it by hand that the step is done."""
@@ -74,6 +121,7 @@ class World:
 
     def make_undone(self, step: str, round_: int) -> None:
         """An operator sees to it by hand that the step has no effect, now and later."""
+        self.by_hand.add((step, round_))
         self.effects[step] = 0
         for key in list(self.rows):
             if key[0] == step:
@@ -90,7 +138,7 @@ class World:
         if row is Row.DONE:
             self.possible.add(command.step)
             return "succeeded", None
-        choice = "succeed" if self.healed else self.random.choice(_DO_CHOICES)
+        choice = self.chosen()
         if choice == "refuse":
             self.rows[key] = Row.REFUSED
             return "refused", self.random.choice([REFUSED, None])
@@ -113,7 +161,7 @@ class World:
         row = self.rows.get(key)
         if row in {Row.UNDONE, Row.TOMBSTONE}:
             return "succeeded", None
-        outcome, failure = self._plainly()
+        outcome, failure = self.plainly()
         if outcome not in {"succeeded", "lost"}:
             return outcome, failure
         if row is Row.DONE:
@@ -125,7 +173,7 @@ class World:
             self.rows[key] = Row.TOMBSTONE
         return outcome, failure
 
-    def _plainly(self) -> tuple[Outcome, Failure | None]:
+    def plainly(self) -> tuple[Outcome, Failure | None]:
         choice = "succeed" if self.healed else self.random.choice(_PLAIN_CHOICES)
         match choice:
             case "fail":

@@ -32,7 +32,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
     for service in ("INVENTORY", "MAIL", "PAYMENTS", "SHIPPING"):
         monkeypatch.delenv(f"{service}_DATABASE_URL", raising=False)
     services = ("inventory", "mail", "payments", "shipping")
-    with _running("sagas.orders", services, tmp_path) as here:
+    with running("sagas.orders", services, tmp_path) as here:
         yield here
 
 
@@ -52,13 +52,14 @@ def bookings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bookin
 def travel(bookings: Bookings, tmp_path: Path) -> Iterator[Here]:
     """``sagas.trips``, booking with the test's server."""
     del bookings
-    with _running("sagas.trips", ("trips",), tmp_path) as here:
+    with running("sagas.trips", ("trips",), tmp_path) as here:
         yield here
 
 
 @contextmanager
-def _running(saga: str, services: Sequence[str], folder: Path) -> Iterator[Here]:
-    with _fresh_modules():
+def running(saga: str, services: Sequence[str], folder: Path) -> Iterator[Here]:
+    """A saga's module and its services, in this process."""
+    with fresh_modules():
         apps = [saga, *(f"workers.{name}" for name in services)]
         defined = wiring.definitions(apps)
         for name in services:
@@ -73,7 +74,7 @@ def _running(saga: str, services: Sequence[str], folder: Path) -> Iterator[Here]
 
 
 @contextmanager
-def _fresh_modules() -> Iterator[None]:
+def fresh_modules() -> Iterator[None]:
     """Modules read their databases' places when they are imported: import them anew, then put the others back."""
     kept = {name: module for name, module in sys.modules.items() if _ours(name)}
     for name in kept:

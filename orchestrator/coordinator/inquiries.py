@@ -1,0 +1,119 @@
+"""Inquiries: a worker has found a branch prepared long ago, and asks what was decided.
+
+A run that is under way gets no answer: its own commands end the branch. For the others the journal is asked: committed
+if the run's events say so, else aborted. A journal that is older than the branch presumes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+from orchestrator.coordinator.live import OwnedShard
+from orchestrator.coordinator.ownership import Ownership
+from orchestrator.errors import JournalUnavailableError
+from orchestrator.kernel.verdict import Verdict, verdict_of
+from orchestrator.transport.gid import Gid
+from orchestrator.transport.messages import Answer, Work
+from orchestrator.transport.port import Bundle, CoordinatorTransport
+
+_log = logging.getLogger(__name__)
+
+INQUIRY = 0
+"""The attempt of an inquiry, and of what it is answered with; real attempts begin with 1."""
+ENDING_TIMEOUT_S = 30.0
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    """What an inquiry says beside the branch."""
+
+    round: int
+    queue: str
+
+
+class Inquiries:
+    """Takes inquiries out of the answers, and sends what the journal says."""
+
+    def __init__(
+        self,
+        transport: CoordinatorTransport,
+        ownership: Ownership,
+        counts: Counter[str],
+    ) -> None:
+        self._transport = transport
+        self._ownership = ownership
+        self._counts = counts
+        self._answers: list[Bundle] = []
+
+    def takes(self, answer: Answer, owned: OwnedShard) -> bool:
+        """Whether this is an inquiry, or what came of one; then it is no answer for a run."""
+        if answer.attempt != INQUIRY:
+            return False
+        if answer.kind == "prepare":
+            self._take(answer, owned)
+        else:
+            self._counts[f"in doubt: {answer.kind} {answer.outcome}"] += 1
+        return True
+
+    def publish(self) -> None:
+        """Send the answers. One that is lost is asked for again."""
+        if self._answers:
+            for error in self._transport.dispatch(self._answers):
+                if error is not None:
+                    _log.warning("an inquiry couldn't be answered: %s", error)
+            self._answers = []
+
+    def _take(self, answer: Answer, owned: OwnedShard) -> None:
+        asked = _asked(answer.result)
+        if asked is None or answer.run in owned.runs:
+            self._counts["in doubt: under way"] += 1
+            return
+        gid = Gid(answer.shard, asked.round, answer.run, answer.step)
+        verdict = self._verdict(answer, gid, owned)
+        if verdict is None:
+            self._counts["in doubt: nothing presumed"] += 1
+            return
+        _log.warning("branch %s of %s was in doubt: %s", gid, answer.participant, verdict.kind)
+        work = Work(
+            run=answer.run,
+            shard=answer.shard,
+            epoch=owned.tenure.epoch,
+            step=verdict.step or answer.step,
+            kind=verdict.kind,
+            attempt=INQUIRY,
+            participant=answer.participant,
+            args={},
+            timeout_s=ENDING_TIMEOUT_S,
+            round=asked.round,
+        )
+        self._answers.append(Bundle(asked.queue, (work,)))
+
+    def _verdict(self, answer: Answer, gid: Gid, owned: OwnedShard) -> Verdict | None:
+        """What the journal says; None where it can't be trusted with the answer."""
+        if answer.epoch > owned.tenure.epoch or not gid.has_whole_run:
+            _log.error(
+                "branch %s of %s is in doubt, and this journal can't tell: it has epoch %d of shard %d, the "
+                "participant has heard of %d. Was the journal restored from a backup? Find out what the run did, "
+                "then end the branch by hand",
+                *(gid, answer.participant, owned.tenure.epoch, answer.shard, answer.epoch),
+            )
+            return None
+        try:
+            live = self._ownership.history(answer.shard, answer.run)
+            if live is not None:
+                return verdict_of(live.state, gid.is_of, gid.round)
+            if self._ownership.has_record(answer.shard, answer.run):  # which can't be read
+                return None
+        except JournalUnavailableError:
+            return None  # asked again
+        return Verdict("abort")
+
+
+def _asked(result: Any) -> _Asked | None:
+    try:
+        return msgspec.convert(result, _Asked)
+    except msgspec.ValidationError:
+        return None

@@ -1,0 +1,1 @@
+"""Branches of atomic groups: prepared transactions, and try, confirm, cancel."""

@@ -1,0 +1,101 @@
+"""What a database must do for its transactions to be prepared: vote first, commit or roll back later, from anywhere.
+
+The barrier decides what to do (``branches``); a resource manager knows how its database says it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import msgspec
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from orchestrator.errors import SagaError
+from orchestrator.transport.gid import Gid
+
+Standing = Literal["free", "prepared", "running"]
+"""What is under a gid: nothing; a prepared transaction; one at work now."""
+
+Ending = Literal["COMMIT", "ROLLBACK"]
+
+
+class WrongDatabaseError(SagaError):
+    """A branch is there, but not where, or not whose, this service is: its decision must come from its own database."""
+
+
+class StillRunningError(SagaError):
+    """A copy of the command, or its dying connection, holds the branch; asking again later helps."""
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A prepared transaction of ours."""
+
+    gid: Gid
+    age_s: float | None = None
+    """Since it was prepared; None where the database doesn't tell."""
+    owner: str = ""
+    locks: tuple[str, ...] = ()
+    """The tables it holds locks on, each with the strongest lock."""
+    waiting: int = 0
+    """How many sessions wait for it."""
+    holds_back: int | None = None
+    """How many transactions' worth of dead rows vacuum has to leave because of it."""
+
+
+class Shortcoming(msgspec.Struct, frozen=True):
+    """Why a database can't take part, and what to do about it."""
+
+    what: str
+    way_out: str
+
+
+class ResourceManager(Protocol):
+    """The prepared transactions of one kind of database. Keeps nothing between calls; usable from several threads."""
+
+    def begin(self, connection: Connection, gid: Gid) -> Standing:
+        """Begin a transaction that can be prepared, unless the gid is taken; then nothing is begun.
+
+        Raises ``WrongDatabaseError`` if it is taken elsewhere.
+        """
+        ...
+
+    def limit_waits(self, connection: Connection, seconds: float) -> None:
+        """From now on let the connection's transaction wait no longer than this for a lock."""
+        ...
+
+    def is_wait_over(self, error: DBAPIError) -> bool:
+        """Whether the error says that a lock wasn't got in time."""
+        ...
+
+    def mark(self, connection: Connection) -> int:
+        """How much the transaction has written, to compare with; the proof row is there, nothing else yet."""
+        ...
+
+    def seal(self, connection: Connection, key: str, reply: str | None, mark: int) -> bool:
+        """Write the reply into the proof row ``key``; whether anything but that row was written since ``mark``."""
+        ...
+
+    def prepare(self, connection: Connection, gid: Gid) -> None:
+        """Prepare the connection's transaction. After an error its outcome is unknown: ask ``begin``."""
+        ...
+
+    def abandon(self, connection: Connection, gid: Gid | None) -> None:
+        """Roll back what was begun, under a gid or without, and give the connection back."""
+        ...
+
+    def finish(self, engine: Engine, gid: Gid, ending: Ending) -> bool:
+        """Commit or roll back what is prepared under a gid; False if there is nothing under it.
+
+        False is certain: what was there has ended, and its rows can be seen. Raises ``WrongDatabaseError``,
+        ``StillRunningError`` and, where the outcome is unknown, the database's errors.
+        """
+        ...
+
+    def found(self, connection: Connection) -> list[Found]:
+        """Every prepared transaction that is ours and of this database."""
+        ...
+
+    def shortcomings(self, connection: Connection) -> list[Shortcoming]:
+        """What is missing for preparing transactions here."""
+        ...
