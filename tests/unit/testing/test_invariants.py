@@ -102,7 +102,7 @@ def _fails_when_it_is_cancelled_too_late(patch: pytest.MonkeyPatch) -> None:
     react = decide.react
 
     def strict(run: RunState, message: msg.Message) -> decide.Turn:
-        if isinstance(message, msg.Cancel) and run.phase is not Phase.FORWARD:
+        if isinstance(message, msg.Cancel) and run.phase is Phase.COMPENSATING:
             raise ValueError("too late")
         return react(run, message)
 
