@@ -33,14 +33,14 @@ def test_random_plans_hold_under_every_fault(capsys: pytest.CaptureFixture[str])
     with capsys.disabled():
         print(f"\nsimulated {campaign.schedules} schedules from seed {NIGHT_SEED}: {campaign.runs}")  # noqa: T201
     assert campaign.failed == [], _told(campaign.failed[0])
-    assert {"completed", "compensated"} & set(campaign.runs.keys())
+    assert {"completed", "compensated"} <= campaign.runs.keys()
 
 
 @pytest.mark.parametrize("plan", [place_order.plan, book_trip.plan], ids=lambda plan: plan.saga)
 def test_the_shipped_sagas_hold_under_every_fault(plan: Plan) -> None:
     campaign = Simulator(plan).run(NIGHT_SEED, seconds=SECONDS * SHARE_OF_SAGA)
     assert campaign.failed == [], _told(campaign.failed[0])
-    assert {"completed", "compensated"} & set(campaign.runs.keys())
+    assert {"completed", "compensated"} <= campaign.runs.keys()
 
 
 def test_every_kind_of_fault_happens() -> None:
