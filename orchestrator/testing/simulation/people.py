@@ -10,7 +10,6 @@ from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.port import LaunchRequest
 from orchestrator.kernel import messages as msg
 from orchestrator.kernel.state import RunState, Status
-from orchestrator.testing.simulation.growth import SIGNALS
 from orchestrator.testing.simulation.plans import Workload
 
 
@@ -107,7 +106,8 @@ class People:
         return asked
 
     def _signal(self, run_id: str, name: str) -> None:
-        self._send(run_id, msg.Signal(at=self._world.now, name=name, data=1))
+        data = self._world.workload.signals[name]
+        self._send(run_id, msg.Signal(at=self._world.now, name=name, data=data))
 
     def _send(self, run_id: str, message: msg.Message) -> None:
         self._world.note("client", f"{run_id[:4]} {type(message).__name__}")
@@ -132,4 +132,5 @@ class People:
                 )
             case _:
                 signal_id = draw.choice(("", "x"))
-                return msg.Signal(at=at, name=draw.choice(SIGNALS), data=7, signal_id=signal_id)
+                name, data = draw.choice(list(world.workload.signals.items()))
+                return msg.Signal(at=at, name=name, data=data, signal_id=signal_id)

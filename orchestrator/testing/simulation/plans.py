@@ -27,9 +27,10 @@ from orchestrator.definition.plan import (
     When,
     children,
 )
-from orchestrator.testing.simulation.growth import STEP_TIMEOUT_S, Grower
+from orchestrator.testing.simulation.growth import SIGNALS, STEP_TIMEOUT_S, Grower
 
 RESULT: dict[str, Any] = {"v": 2, "ok": True, "list": [1, 2]}
+_SIGNALLED = dict.fromkeys(SIGNALS, 7)
 
 _EVENTS = ("on_completed", "on_compensated", "on_stuck")
 
@@ -41,6 +42,8 @@ class Workload(NamedTuple):
     input: dict[str, Any]
     results: dict[str, Any]
     """What the participants return, by step name; ``""`` stands for all others."""
+    signals: dict[str, Any] = _SIGNALLED
+    """What may be signalled, and with which data."""
 
 
 def random_workload(random: Random) -> Workload:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.definition.plan import Each, Element, Field, Item, Param, Plan, Result
+from orchestrator.definition.plan import Each, Element, Field, Item, Param, Plan, Result, Wait
 from orchestrator.testing.simulation.plans import Workload
 
 
@@ -24,7 +24,10 @@ def workload_of(plan: Plan) -> Workload:
         assert isinstance(root, tuple)
         kind, name = root
         _set(given if kind == "param" else results, [name, *keys])
-    return Workload(plan, given, results)
+    signals = {
+        node.signal: results[node.name] for node, _ in plan.steps() if isinstance(node, Wait)
+    }
+    return Workload(plan, given, results, signals or {"unknown": 1})
 
 
 _Path = tuple[Any, ...]

@@ -330,14 +330,21 @@ class World:
         self.note("journal", "restored")
         self.journal.restore(self._backup)
         self.restored = True
-        known = {run_id for run_id in self.launched if self._is_known(run_id)}
-        self.forgotten += [run_id for run_id in self.launched if run_id not in known]
-        self.launched = [run_id for run_id in self.launched if run_id in known]
+        self._take_stock()
         if self.dice.random.random() < 0.5:
             for member in self._alive():
                 if not member.in_turn:
                     self._kill(member)
         self.wake_all()
+
+    def _take_stock(self) -> None:
+        """Who is forgotten now. A coordinator that had just taken a launch in when the log was set back under it may
+        write it all the same.
+        """
+        accepted = self.launched + self.forgotten
+        known = {run_id for run_id in accepted if self._is_known(run_id)}
+        self.launched = [run_id for run_id in accepted if run_id in known]
+        self.forgotten = [run_id for run_id in accepted if run_id not in known]
 
     def _is_known(self, run_id: str) -> bool:
         try:
@@ -350,6 +357,7 @@ class World:
 
     def _heal(self) -> None:
         self.note("world", "heals")
+        self._take_stock()
         self.healed = True
         self.dice.heal()
         alive = self._alive()

@@ -144,7 +144,7 @@ class Rule:
 
     def outcome(self) -> Outcome | None:
         """What becomes of the attempt that is made now; None for what its own function makes of it."""
-        if self.has_ended:
+        if self.has_ended:  # while the attempt took its time
             return None
         return next((part for part in self._outcomes if part.use()), None)
 
@@ -155,7 +155,7 @@ class Rule:
 
     def delay_s(self) -> float:
         """How long the attempt that begins now takes."""
-        if self.has_ended or self._delay is None:
+        if self._delay is None:
             return 0.0
         delay_s, part = self._delay
         return delay_s if part.use() else 0.0
@@ -167,7 +167,7 @@ class Rule:
 
     def doubles(self) -> bool:
         """Whether the command that arrives now arrives again."""
-        return self._twice is not None and not self.has_ended and self._twice.use()
+        return self._twice is not None and self._twice.use()
 
     def unreached(self) -> Iterator[str]:
         """What was said and never came about."""

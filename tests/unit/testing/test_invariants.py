@@ -16,7 +16,7 @@ from orchestrator.kernel import messages as msg
 from orchestrator.kernel.codec import decode_event
 from orchestrator.kernel.commands import Command, Execute
 from orchestrator.kernel.pending import pending
-from orchestrator.kernel.state import RunState, StepState
+from orchestrator.kernel.state import Phase, RunState, StepState
 from orchestrator.testing import rules, steps, verify
 from orchestrator.testing.participants import DONE, TOMBSTONE, UNDONE, Answer, Record, carry_out
 from tests.unit.testing import broken, test_guards
@@ -80,11 +80,33 @@ def _notes_what_nobody_waits_for(patch: pytest.MonkeyPatch) -> None:
     reply = decide._reply
 
     def noting(run: RunState, message: msg.Reply) -> list[ev.Event]:
-        if decide._outstanding(run, message) is None:
+        if run.phase is Phase.FORWARD and decide._outstanding(run, message) is None:
             return [ev.OperationRefused(at=message.at, operation="reply", why="late")]
         return reply(run, message)
 
     patch.setattr(decide, "_reply", noting)
+
+
+def _notes_what_comes_after_it_turned_back(patch: pytest.MonkeyPatch) -> None:
+    reply = decide._reply
+
+    def noting(run: RunState, message: msg.Reply) -> list[ev.Event]:
+        if run.phase is not Phase.FORWARD and decide._outstanding(run, message) is None:
+            return [ev.OperationRefused(at=message.at, operation="reply", why="late")]
+        return reply(run, message)
+
+    patch.setattr(decide, "_reply", noting)
+
+
+def _fails_when_it_is_cancelled_too_late(patch: pytest.MonkeyPatch) -> None:
+    react = decide.react
+
+    def strict(run: RunState, message: msg.Message) -> decide.Turn:
+        if isinstance(message, msg.Cancel) and run.phase is Phase.COMPENSATING:
+            raise ValueError("too late")
+        return react(run, message)
+
+    patch.setattr(decide, "react", strict)
 
 
 def _keeps_something_outside_the_journal(patch: pytest.MonkeyPatch) -> None:
@@ -160,6 +182,8 @@ CASES: list[tuple[str, Spoil, Saga[..., Any], str]] = [
     (rules.REFUSED, _untouched, broken.refusing_after_the_pivot, "hold is refused"),
     (rules.KERNEL, test_guards._any_attempt, broken.sound, "IllegalEventError"),
     (rules.IGNORED, _notes_what_nobody_waits_for, broken.sound, "late answer of hold"),
+    (rules.IGNORED, _notes_what_comes_after_it_turned_back, broken.sound, "late answer of hold"),
+    (rules.KERNEL, _fails_when_it_is_cancelled_too_late, broken.sound, "ValueError: too late"),
     (rules.IGNORED, _has_no_tombstone, broken.sound, "late copy of hold (do) does something"),
     (rules.RECOVERY, _keeps_something_outside_the_journal, broken.sound, "another state"),
 ]
@@ -182,6 +206,20 @@ def test_an_invariant_is_broken_by_what_it_is_there_for(
     found = verify(saga).counterexample
     assert found is not None
     assert (found.invariant, what in found.what) == (invariant, True), found.what
+
+
+def test_a_coordinator_may_die_where_nothing_is_on_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is stuck, and its reason lost on the way to the next coordinator."""
+
+    def lossy(kind: str, version: int, data: bytes) -> ev.Event:
+        event = decode_event(kind, version, data)
+        return replace(event, reason="?") if isinstance(event, ev.StepParked) else event
+
+    monkeypatch.setattr(steps, "decode_event", lossy)
+    found = verify(broken.sound, facts={}).counterexample
+    assert found is not None
+    assert found.invariant == rules.RECOVERY
+    assert found.trace == "do hold; do pay_out; do send; refuse notify; crash"
 
 
 def test_every_built_in_invariant_has_a_case() -> None:

@@ -156,6 +156,10 @@ def test_branches_not_taken_and_callbacks_of_other_ends_are_not_needed() -> None
     forking.on_completed(tell)
     forking.on_compensated(tell)
     given = {"sku": "x", "gift": 1, "many": ["a", "b"]}
+    going = {step for step, kind in _needed(forking, **given) if kind == "do"}
+    assert going == {"wrap", "each", "last"}, "decided already: not plain"
+    none = {step for step, _ in _needed(forking, _done("wrap"), **{**given, "many": []})}
+    assert "each" not in none, "passed over: there are no items"
     each: list[msg.Message] = [_done("each[0]"), _done("each[1]")]
     assert _needed(forking, _done("wrap"), *each, **given) == {
         ("wrap", "undo"), ("each", "undo"), ("last", "do"), ("last", "undo"),

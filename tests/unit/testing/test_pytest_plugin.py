@@ -29,8 +29,11 @@ ALONE = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:valkey
 
 
 @pytest.fixture
-def shop(pytester: pytest.Pytester) -> pytest.Pytester:
-    """A project with the page's ``shop.py``."""
+def shop(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A project with the page's ``shop.py``, and a pytest that writes as it does at a terminal 80 columns wide."""
+    for name in ("CI", "BUILD_NUMBER"):  # pytest shortens nothing where it sees them
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
     pytester.makefile(".py", shop=FILES["shop.py"])
     return pytester
 

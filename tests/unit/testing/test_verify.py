@@ -57,6 +57,7 @@ def test_a_callback_that_gives_up_at_the_first_trouble_is_found() -> None:
     assert found is not None
     assert found.invariant == rules.PASSING
     assert "@on_completed" in found.what
+    assert found.trace == "do send; fail @on_completed"
 
 
 def test_a_bound_is_never_silent() -> None:

@@ -113,6 +113,17 @@ def test_what_ended_is_over_for_every_part_of_it(sagas: Sagas) -> None:
     assert [(called.answered, called.at_s) for called in run.calls(charge)] == [(True, 0.0)]
 
 
+def test_a_rule_may_end_while_a_command_takes_its_time(sagas: Sagas) -> None:
+    lost = sagas.when(charge, optional=True).takes(20).is_lost(times=None)
+    refused = sagas.when(announce, optional=True).takes(5).refuses()
+    run = sagas.start(order, "apple", 100)
+    lost.ends()
+    refused.ends()
+    run.finish()
+    assert run.completed
+    assert [(called.answered, called.at_s) for called in run.calls(charge)] == [(True, 20.0)]
+
+
 def test_the_real_undo_takes_back_what_was_really_done_in_the_end(sagas: Sagas) -> None:
     sagas.when(charge).returns("paid", times=1).is_lost()
     sagas.when(shop.fetch).refuses("nobody is there")

@@ -35,7 +35,6 @@ def _did(*keys: str) -> Steps:
         {"announce", "reserve", "charge"},
         [{"charge", "reserve"}, announce],
     ],
-    ids=str,
 )
 def test_what_fits(wanted: object) -> None:
     assert _did("reserve", "charge", "announce") == wanted
@@ -54,7 +53,6 @@ def test_what_fits(wanted: object) -> None:
         "reserve",
         None,
     ],
-    ids=str,
 )
 def test_what_does_not_fit(wanted: object) -> None:
     assert _did("reserve", "charge", "announce") != wanted
