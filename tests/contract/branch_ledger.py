@@ -27,7 +27,7 @@ from tests.contract.barrier_shop import Kept, closing_engine
 
 PREPARED = ("postgres", "postgres async", "mariadb")
 """Branches that are prepared transactions."""
-TRIES = ("try sqlite", "try postgres", "try mariadb")
+TRIES = ("try sqlite", "try postgres", "try postgres async", "try mariadb")
 """Branches that are tries with a barrier."""
 OUTSIDE = "try outside"
 """A try without a database."""
@@ -128,6 +128,8 @@ class Ledger:
     def _declare(self) -> None:
         if self.kind == OUTSIDE:
             self._declare_outside()
+        elif self.kind == "try postgres async":
+            self._declare_async_try()
         elif self.kind in TRIES:
             self._declare_try()
         elif self.kind == "postgres async":
@@ -190,6 +192,31 @@ class Ledger:
         def give_back(session: Session, booking: Booking) -> None:
             self.calls.append("give back")
             session.execute(TAKE, {"amount": -booking.amount, "name": booking.name})
+
+    def _declare_async_try(self) -> None:
+        @self.service.participant
+        async def debit(session: AsyncSession, amount: int, name: str = "ann") -> Booking:
+            self.calls.append("debit")
+            await session.execute(HOLD, {"amount": amount, "name": name})
+            _say(amount)
+            return Booking(amount, name)
+
+        @debit.confirm
+        async def settle(session: AsyncSession, booking: Booking) -> None:
+            self.calls.append("confirm")
+            self.in_confirm()
+            await session.execute(HOLD, {"amount": -booking.amount, "name": booking.name})
+            await session.execute(TAKE, {"amount": booking.amount, "name": booking.name})
+
+        @debit.cancel
+        async def free(session: AsyncSession, booking: Booking) -> None:
+            self.calls.append("cancel")
+            await session.execute(HOLD, {"amount": -booking.amount, "name": booking.name})
+
+        @debit.undo
+        async def give_back(session: AsyncSession, booking: Booking) -> None:
+            self.calls.append("give back")
+            await session.execute(TAKE, {"amount": -booking.amount, "name": booking.name})
 
     def _declare_outside(self) -> None:
         @self.service.participant

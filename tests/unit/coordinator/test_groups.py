@@ -148,7 +148,7 @@ def test_a_successor_tells_a_decision_again(world: World) -> None:
     assert world.status() == "completed"
 
 
-def test_without_a_journal_nothing_is_decided(
+def test_c10_without_a_journal_nothing_is_decided(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = launched(world)

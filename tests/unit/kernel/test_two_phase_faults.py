@@ -9,9 +9,7 @@ import pytest
 from orchestrator.definition.plan import Plan, RetryPolicy
 from orchestrator.kernel import events as ev
 from orchestrator.kernel import messages as msg
-from orchestrator.kernel.commands import Execute
 from orchestrator.kernel.evolve import fold
-from orchestrator.kernel.pending import pending
 from orchestrator.kernel.state import Phase, Status
 from tests.unit.kernel.scenario import Play, branch, call, group, names, plan
 
@@ -37,11 +35,6 @@ def after_death(play: Play, events: int | None = None) -> Play:
         play.events = play.events[:events]
     play.run = fold(play.program, play.events)
     return play
-
-
-def out_of(play: Play) -> list[str]:
-    again = pending(fold(play.program, play.events))
-    return [f"{c.kind} {c.step} {c.attempt}" for c in again if isinstance(c, Execute)]
 
 
 def test_c2_a_coordinator_that_dies_during_prepares_is_an_abort_with_a_tombstone_everywhere() -> (
@@ -127,14 +120,6 @@ def test_c9_one_decision_however_often_the_votes_come() -> None:
     assert play.send(_vote("credit")) == []
     assert play.send(_vote("debit")) == []
     assert sum(isinstance(event, ev.CommitDecided) for event in play.events) == 1
-
-
-def test_c10_without_a_journal_branches_wait_and_nothing_else_is_asked() -> None:
-    """What can't be appended is no event: the state stays, and so does what is pending."""
-    play = voted("debit")
-    before = play.run
-    assert out_of(play) == ["prepare credit 1"]
-    assert play.run == before
 
 
 @pytest.mark.parametrize("vote_first", [True, False])
