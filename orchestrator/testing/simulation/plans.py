@@ -30,7 +30,7 @@ from orchestrator.definition.plan import (
 from orchestrator.testing.simulation.growth import SIGNALS, STEP_TIMEOUT_S, Grower
 
 RESULT: dict[str, Any] = {"v": 2, "ok": True, "list": [1, 2]}
-_SIGNALLED = dict.fromkeys(SIGNALS, 7)
+_SIGNALLED: dict[str, Any] = dict.fromkeys(SIGNALS, 7)
 
 _EVENTS = ("on_completed", "on_compensated", "on_stuck")
 
