@@ -12,6 +12,7 @@ import typer
 
 from orchestrator.cli import (
     database,
+    desk,
     figures,
     launching,
     linting,
@@ -64,6 +65,7 @@ app.command("verify", rich_help_panel=_PLANS)(verifying.verify)
 app.command("lint", rich_help_panel=_PLANS)(linting.lint)
 app.command("simulate", rich_help_panel=_PLANS)(simulating.simulate)
 app.command("doctor", rich_help_panel=_KEEP)(doctor)
+app.add_typer(desk.console, name="console", rich_help_panel=_KEEP)
 app.add_typer(database.db, name="db", rich_help_panel=_KEEP)
 app.add_typer(database.journal, name="journal", rich_help_panel=_KEEP)
 

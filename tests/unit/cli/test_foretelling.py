@@ -18,7 +18,7 @@ def test_a_dry_run_shows_and_does_nothing(stage: Stage) -> None:
     before = stage.store.history("aaaa1111")
     shown = stage.run("retry", "aaaa", "--dry-run")
     assert shown.exit_code == 0
-    assert "undoes    reserve (shop.reserve, attempt 2) at once" in shown.stdout
+    assert "undoes    reserve (svc.reserve, attempt 4) at once" in shown.stdout
     assert "ends      compensated" in shown.stdout
     stage.turns()
     assert stage.store.history("aaaa1111") == before
@@ -50,10 +50,10 @@ def test_a_dry_run_of_many_adds_up_and_asks_nothing(stage: Stage) -> None:
     stage.stuck("bbbb2222")
     said = stage.json("retry", "--stuck", "--dry-run")
     assert said["matched"] == 2
-    assert said["preview"]["undoes"] == {"shop.reserve": 2}
+    assert said["preview"]["undoes"] == {"svc.reserve": 2}
     assert said["preview"]["ends"] == {"compensated": 2}
     shown = stage.run("retry", "--stuck", "--dry-run")
-    assert "undoes    2 shop.reserve" in shown.stdout
+    assert "undoes    2 svc.reserve" in shown.stdout
     assert len(stage.store.runs(RunFilter(stuck=True)).runs) == 2
 
 
