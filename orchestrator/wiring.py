@@ -138,6 +138,8 @@ class Embedded(NamedTuple):
     client: Client
     coordinator: Coordinator
     journal: Journal
+    poke: Callable[[int], None]
+    """Wakes the coordinator for a shard: for further clients, and for ``console_app``."""
 
 
 @contextmanager
@@ -162,9 +164,8 @@ def embedded(
     thread = threading.Thread(target=driver.run, name="saga-coordinator", daemon=True)
     thread.start()
     try:
-        yield Embedded(
-            Client(store, definitions.sagas, local.poke, client_options(settings)), driver, store
-        )
+        client = Client(store, definitions.sagas, local.poke, client_options(settings))
+        yield Embedded(client, driver, store, local.poke)
     finally:
         driver.stop()
         local.poke(0)
