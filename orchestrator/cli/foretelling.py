@@ -20,6 +20,8 @@ def preview_page(seen: Preview) -> Iterator[RenderableType]:
     yield from _actions("undoes", seen.undoes)
     if seen.awaits:
         yield _line("waits for", ", ".join(seen.awaits))
+    for change in seen.changes:
+        yield _line("changes", f"{change.step} from {change.before} to {change.after}")
     for left in seen.left:
         why = f": {left.why}" if left.why else ""
         yield _line("leaves", f"{left.step} ({left.status}{why})")

@@ -49,6 +49,14 @@ class Left(msgspec.Struct, frozen=True):
     why: str
 
 
+class Change(msgspec.Struct, frozen=True):
+    """A step whose status changes without a command: it is stated, skipped or given up."""
+
+    step: str
+    before: str
+    after: str
+
+
 class Preview(msgspec.Struct, frozen=True):
     """What an operation would do."""
 
@@ -67,6 +75,7 @@ class Preview(msgspec.Struct, frozen=True):
     """What would be undone, in order, if every undo succeeds."""
     awaits: tuple[str, ...]
     """Steps whose outstanding attempt has to be answered first; what took effect is then undone too."""
+    changes: tuple[Change, ...]
     left: tuple[Left, ...]
     ahead: tuple[str, ...]
     """Steps that haven't begun, and may when the run goes on."""
@@ -98,6 +107,7 @@ def preview(run: RunState, operation: msg.Operation | msg.Signal) -> Preview:
         runs=tuple(_action(command, at_once=command in now) for command in runs),
         undoes=tuple(_action(command, at_once=command in now) for command in undoes),
         awaits=tuple(play.awaited),
+        changes=tuple(_changes(run, play.run, touched)),
         left=tuple(_left(run, play.run, touched)),
         ahead=_ahead(turn.run),
         ends=_status(play.run),
@@ -146,7 +156,7 @@ def _refusal(run: RunState, operation: msg.Operation | msg.Signal) -> str:
 
 def _nothing(run: RunState, name: str, refused: str) -> Preview:
     status = _status(run)
-    return Preview(name, refused, run.length, (), status, (), (), (), (), (), status, ())
+    return Preview(name, refused, run.length, (), status, (), (), (), (), (), (), status, ())
 
 
 def _sent(run: RunState) -> list[Execute]:
@@ -192,11 +202,19 @@ def _status(run: RunState) -> RunStatus:
     return summarize(run, 0, 0.0).status
 
 
+def _changes(before: RunState, after: RunState, touched: set[str]) -> list[Change]:
+    return [
+        Change(key, before.steps[key].status.value, step.status.value)
+        for key, step in after.steps.items()
+        if key in before.steps and key not in touched and step.status is not _was(before, key)
+    ]
+
+
 def _left(before: RunState, after: RunState, touched: set[str]) -> list[Left]:
     return [
         Left(key, step.status.value, _why_left(after, key))
         for key, step in after.steps.items()
-        if key in before.steps and key not in touched
+        if key not in touched and step.status is _was(before, key)
     ]
 
 
@@ -207,7 +225,7 @@ def _why_left(run: RunState, key: str) -> str:
         return "needs a person"
     if run.phase in {Phase.COMPENSATING, Phase.COMPENSATED} and isinstance(node, Call):
         if step.status is Status.UNDONE:
-            return "undone"
+            return ""
         if node.read_only:
             return "read-only: nothing to undo"
         if not step.reached and step.status is not Status.DONE:

@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from tests.waiting import eventually
 
 SECRETS = {"viewer": "look", "operator": "repair"}
 HEIGHT = 900
+AXE = files("axe_core_python").joinpath("axe.min.js").read_text()
 BRIEF = Retry(attempts=2, initial=0.01, cap=0.02)
 
 
@@ -181,6 +183,14 @@ class Browser:
     def run(self, script: str, *given: Any) -> Any:
         """The value of some JavaScript."""
         return self.driver.execute_script(script, *given)
+
+    def violations(self) -> list[str]:
+        """What axe finds against WCAG 2.1 AA, and against good practice."""
+        self.driver.execute_script(AXE)
+        found = self.driver.execute_async_script(
+            "const done = arguments[0]; axe.run(document).then(r => done(r.violations));"
+        )
+        return [f"{one['id']}: {node['html'][:150]}" for one in found for node in one["nodes"]]
 
     def errors(self) -> list[str]:
         """What the browser complained about since the last time."""

@@ -69,7 +69,10 @@ class Foretold(Driver):
         assert set(seen.awaits) <= {
             key for key, step in before.steps.items() if step.status is Status.RUNNING
         }
+        for change in seen.changes:
+            assert self.run.steps[change.step].status.value == change.after
         for left in seen.left:
+            assert before.steps[left.step].status.value == left.status
             assert self.run.steps[left.step].status.value == left.status
         if not seen.awaits:
             assert summarize(self.run, 0, 0.0).status == seen.ends
@@ -94,6 +97,7 @@ def test_compensation_names_every_undo_in_reverse() -> None:
     seen = preview(play.run, msg.Compensate(at=play.now))
     assert [(a.step, a.at_once) for a in seen.undoes] == [("b", True), ("a", False)]
     assert (seen.left[0].step, seen.left[0].why) == ("look", "read-only: nothing to undo")
+    assert [(c.step, c.before, c.after) for c in seen.changes] == [("w", "waiting", "abandoned")]
     assert (seen.status, seen.ends, seen.warnings) == ("compensating", "compensated", ())
 
 
