@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from orchestrator.client import Client
 from orchestrator.console.access import Principal, Role
+from orchestrator.console.kept import Kept
 from orchestrator.console.options import ConsoleOptions
 from orchestrator.console.redaction import (
     entry_without_values,
@@ -37,6 +38,7 @@ from orchestrator.views.statistics import Statistics, statistics
 from orchestrator.views.timeline import Entry, timeline
 
 _EVENTS_MAX = 200_000
+_KEPT_S = 3.0
 _NOTHING = "\0"
 """No saga is called so."""
 
@@ -90,6 +92,9 @@ class Desk:
         self.sagas = sagas
         self.options = options
         self.clock = clock
+        self._counts = Kept[dict[str, dict[str, int]]](_KEPT_S, clock)
+        self._pulses = Kept[Pulse](_KEPT_S, clock)
+        self._statistics = Kept[Statistics](_KEPT_S, clock)
 
     def sees_values(self, who: Principal) -> bool:
         """Whether inputs, arguments and results are shown to them."""
@@ -135,26 +140,31 @@ class Desk:
         return told if self.sees_values(who) else [entry_without_values(entry) for entry in told]
 
     def counts(self, who: Principal) -> dict[str, dict[str, int]]:
-        """Saga to status to number of runs."""
-        found = self.journal.counts()
+        """Saga to status to number of runs, not older than a few seconds."""
+        found = self._counts.get("", self.journal.counts)
         return {saga: counts for saga, counts in found.items() if who.may_see(saga)}
 
     def pulse(self, who: Principal, minutes: int) -> Pulse:
-        """What began and ended in the last minutes."""
-        return pulse(self.journal, self.journal.shards(), self.clock(), minutes, sagas=who.sagas)
+        """What began and ended in the last minutes, not older than a few seconds."""
+
+        def find() -> Pulse:
+            shards = self.journal.shards()
+            return pulse(self.journal, shards, self.clock(), minutes, sagas=who.sagas)
+
+        return self._pulses.get((minutes, who.sagas), find)
 
     def statistics(self, who: Principal, window_s: float, saga: str | None = None) -> Statistics:
-        """Figures of the recent past."""
+        """Figures of the recent past, not older than a few seconds."""
         if saga is not None and not who.may_see(saga):
             saga = _NOTHING
-        found = statistics(
-            self.journal,
-            self.journal.shards(),
-            self.clock(),
-            window_s,
-            saga=saga,
-            events_max=_EVENTS_MAX,
-        )
+
+        def find() -> Statistics:
+            shards = self.journal.shards()
+            return statistics(
+                self.journal, shards, self.clock(), window_s, saga=saga, events_max=_EVENTS_MAX
+            )
+
+        found = self._statistics.get((window_s, saga), find)
         if not who.sagas:
             return found
         return replace(

@@ -14,6 +14,7 @@ import msgspec
 from fastapi import APIRouter, Header, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from orchestrator.console.access import Principal
 from orchestrator.console.answers import plain
@@ -165,41 +166,45 @@ def _streamed(request: Request, who: Principal, look: RunNews | ListNews) -> Str
     places: Places = request.app.state.places
     places.enter()
     desk: Desk = request.app.state.parts.desk
-    return StreamingResponse(
-        _told(desk, who, look, request.is_disconnected, places.leave),
-        media_type="text/event-stream",
-        headers=_HEADERS,
-    )
+    return Stream(_told(desk, who, look, request.is_disconnected), places.leave)
+
+
+class Stream(StreamingResponse):
+    """Gives its place back however it ends, also if its listener is gone before the first word."""
+
+    def __init__(self, content: AsyncIterator[bytes], leave: Callable[[], None]) -> None:
+        super().__init__(content, media_type="text/event-stream", headers=_HEADERS)
+        self._leave = leave
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Tell."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._leave()
 
 
 async def _told(
-    desk: Desk,
-    who: Principal,
-    look: RunNews | ListNews,
-    is_gone: Callable[[], Any],
-    leave: Callable[[], None],
+    desk: Desk, who: Principal, look: RunNews | ListNews, is_gone: Callable[[], Any]
 ) -> AsyncIterator[bytes]:
     every_s = desk.options.look_every_s
     quiet_s = 0.0
-    try:
-        yield f"retry: {int(every_s * 2_000)}\n\n".encode()
-        while who.expires_at is None or desk.clock() < who.expires_at:
-            try:
-                news = await run_in_threadpool(look)
-            except RunNotFoundError:
-                return
-            if news is not None:
-                quiet_s = 0.0
-                yield _event(look.name, *news)
-            elif quiet_s >= _HEARTBEAT_S:
-                quiet_s = 0.0
-                yield b": still here\n\n"
-            if await is_gone():
-                return
-            await asyncio.sleep(every_s)
-            quiet_s += every_s
-    finally:
-        leave()
+    yield f"retry: {int(every_s * 2_000)}\n\n".encode()
+    while who.expires_at is None or desk.clock() < who.expires_at:
+        try:
+            news = await run_in_threadpool(look)
+        except RunNotFoundError:
+            return
+        if news is not None:
+            quiet_s = 0.0
+            yield _event(look.name, *news)
+        elif quiet_s >= _HEARTBEAT_S:
+            quiet_s = 0.0
+            yield b": still here\n\n"
+        if await is_gone():
+            return
+        await asyncio.sleep(every_s)
+        quiet_s += every_s
 
 
 def _event(name: str, id_: str, data: Any) -> bytes:

@@ -118,8 +118,11 @@ def test_the_overview_counts_without_a_reload(live: Desk, chromium: Browser) -> 
     chromium.open("/")
     chromium.see("live")
     before = chromium.run("return performance.timeOrigin")
+    running = "return document.querySelector('a.tile[href*=\"=running\"] .number').textContent"
+    shown = int(chromium.run(running))
     launched(live, "good", "counted")
     chromium.see("counted")
+    eventually(lambda: int(chromium.run(running)) == shown + 1, 15)
     assert chromium.run("return performance.timeOrigin") == before
 
 

@@ -3,9 +3,11 @@
 "use strict";
 (() => {
   const AT_MOST_EVERY_MS = 1000;
+  const FIGURES_ARE_KEPT_MS = 3500; // by the server: what is fetched at once may miss the news that caused it
   const sign = document.getElementById("live-sign");
   let source = null;
   let due = null;
+  let again = null;
   let last = 0;
   let opened = new Set();
 
@@ -39,6 +41,10 @@
     source.onerror = () => { if (sign) sign.hidden = true; };
     const news = (event) => {
       if (event.type === "run" && JSON.parse(event.data).events.length === 0) return;
+      if ("figures" in part().dataset) {
+        clearTimeout(again);
+        again = setTimeout(refresh, FIGURES_ARE_KEPT_MS);
+      }
       if (due === null) due = setTimeout(refresh, Math.max(0, last + AT_MOST_EVERY_MS - Date.now()));
     };
     source.addEventListener("run", news);

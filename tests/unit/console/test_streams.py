@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 import pytest
+from starlette.requests import ClientDisconnect
 
 from orchestrator.console.access import Principal, Role
 from orchestrator.console.desk import Desk
 from orchestrator.console.limits import TooManyError
 from orchestrator.console.security import Parts
-from orchestrator.console.streams import ListNews, Places, RunNews, _told, read_places
+from orchestrator.console.streams import ListNews, Places, RunNews, Stream, _told, read_places
 from orchestrator.errors import InvalidInputError, RunNotFoundError
 from tests.unit.console.desks import Desks
 
@@ -74,14 +76,13 @@ def test_nobody_hears_of_what_they_may_not_see(desks: Desks) -> None:
 def test_a_stream_is_events_with_ids_and_ends_when_its_listener_goes(desks: Desks) -> None:
     desks.stuck()
     desk = desk_of(desks)
-    left: list[bool] = []
 
     async def gone() -> bool:
         return True
 
     async def listen(who: Principal) -> list[bytes]:
         look = RunNews(desk, who, "aaaa1111", 0)
-        return [part async for part in _told(desk, who, look, gone, lambda: left.append(True))]
+        return [part async for part in _told(desk, who, look, gone)]
 
     retry, event = asyncio.run(listen(ANN))
     assert retry.startswith(b"retry: ")
@@ -91,7 +92,6 @@ def test_a_stream_is_events_with_ids_and_ends_when_its_listener_goes(desks: Desk
     assert told["run"]["status"] == "stuck"
     over = msgspec.structs.replace(ANN, expires_at=desks.clock)
     assert len(asyncio.run(listen(over))) == 1, "nothing is told once the credentials are over"
-    assert left == [True, True]
 
 
 def test_there_are_no_more_streams_than_may_be(desks: Desks) -> None:
@@ -101,3 +101,22 @@ def test_there_are_no_more_streams_than_may_be(desks: Desks) -> None:
         places.enter()
     places.leave()
     places.enter()
+
+
+def test_a_listener_that_is_gone_at_once_gives_its_place_back() -> None:
+    left: list[bool] = []
+
+    async def words() -> AsyncIterator[bytes]:
+        yield b"never heard"
+
+    async def send(message: Any) -> None:
+        raise OSError("the listener is gone")
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    stream = Stream(words(), lambda: left.append(True))
+    scope: dict[str, Any] = {"type": "http", "asgi": {"spec_version": "2.4"}}
+    with pytest.raises(ClientDisconnect):
+        asyncio.run(stream(scope, receive, send))
+    assert left == [True]
