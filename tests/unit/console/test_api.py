@@ -232,6 +232,7 @@ def test_a_key_is_remembered_by_another_process_and_while_nobody_takes_it(desks:
     desks.coordinator = coordinator
     desks.turns()
     assert len(of_type(desks, ev.StepRetried)) == 1
+    assert of_type(desks, ev.OperationRefused) == [], "the copy isn't even refused"
 
 
 def test_a_key_of_one_is_not_a_key_of_another(desks: Desks) -> None:
