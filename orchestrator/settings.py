@@ -9,10 +9,19 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -25,6 +34,7 @@ from orchestrator.errors import SettingsError
 
 CONFIG_VARIABLE = "SAGA_CONFIG"
 DEFAULT_FILE = "saga.toml"
+_KEY_MIN = 32
 
 
 def _actor() -> str:
@@ -34,10 +44,82 @@ def _actor() -> str:
         return f"uid {os.getuid()}@{socket.gethostname()}"
 
 
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Role = Literal["viewer", "operator", "admin"]
+
+
+class TokenSettings(_Part):
+    """An API token of the console; ``saga console token`` makes one."""
+
+    name: str = Field(min_length=1, max_length=100)
+    """Recorded as the actor of what is done with it."""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Of the token, in hex. The token itself is kept nowhere."""
+    role: Role
+    sagas: tuple[str, ...] = ()
+    """Limited to these; empty for all."""
+    expires: datetime | None = None
+
+
+class GrantSettings(_Part):
+    """What a person or group that the proxy names may do."""
+
+    role: Role
+    user: str = ""
+    group: str = ""
+    sagas: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _of_somebody(self) -> GrantSettings:
+        if bool(self.user) == bool(self.group):
+            raise ValueError("name either a user or a group")
+        return self
+
+
+class ProxySettings(_Part):
+    """A proxy in front of the console that signs people in and names them in headers."""
+
+    networks: tuple[str, ...]
+    """Where it speaks from, as 10.1.2.0/24; its headers mean nothing from anywhere else."""
+    user_header: str = "X-Forwarded-User"
+    groups_header: str = "X-Forwarded-Groups"
+    grants: tuple[GrantSettings, ...] = ()
+
+
+class ConsoleSettings(_Part):
+    """The console: who may use it, and how. Without tokens and proxy it doesn't start."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8700, ge=1, le=65_535)
+    tokens: tuple[TokenSettings, ...] = ()
+    proxy: ProxySettings | None = None
+    session_key: SecretStr | None = None
+    """Signs session cookies; without it sessions end when the process does."""
+    session_s: float = Field(default=12 * 3600.0, gt=0)
+    https: bool = False
+    """Reached over HTTPS, also where a proxy ends it: cookies are sent over nothing else."""
+    viewers_see_values: bool = False
+    """Show inputs, arguments, results and tracebacks to viewers, too."""
+    mutations_per_min: int = Field(default=120, ge=1)
+    """For each principal."""
+
+    @field_validator("session_key")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < _KEY_MIN:
+            raise ValueError(f"at least {_KEY_MIN} characters")
+        return value
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Times in seconds."""
 
-    model_config = SettingsConfigDict(env_prefix="SAGA_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="SAGA_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
 
     journal_url: str = "sqlite:///saga-journal.db"
     """The event store: ``postgresql+psycopg://...`` in production, ``sqlite:///...`` embedded."""
@@ -71,6 +153,8 @@ class Settings(BaseSettings):
     """Who operations from here are recorded for."""
     log_level: str = "INFO"
     """Python's logging level."""
+    console: ConsoleSettings = ConsoleSettings()
+    """In the environment ``SAGA_CONSOLE__PORT`` and its kin, lists as JSON."""
 
     @field_validator("apps", "signing_keys", mode="before")
     @classmethod

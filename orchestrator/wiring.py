@@ -10,10 +10,10 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celery import Celery
 
@@ -35,6 +35,11 @@ from orchestrator.transport.celery_app import make_celery
 from orchestrator.transport.celery_transport import CeleryTransport
 from orchestrator.transport.local import LocalTransport
 from orchestrator.transport.worker import install
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from orchestrator.console import ConsoleOptions
 
 
 class Definitions(NamedTuple):
@@ -142,6 +147,8 @@ class Embedded(NamedTuple):
     client: Client
     coordinator: Coordinator
     journal: Journal
+    poke: Callable[[int], None]
+    """Wakes the coordinator for a shard: for further clients, and for ``console_app``."""
 
 
 @contextmanager
@@ -166,9 +173,8 @@ def embedded(
     thread = threading.Thread(target=driver.run, name="saga-coordinator", daemon=True)
     thread.start()
     try:
-        yield Embedded(
-            Client(store, definitions.sagas, local.poke, client_options(settings)), driver, store
-        )
+        client = Client(store, definitions.sagas, local.poke, client_options(settings))
+        yield Embedded(client, driver, store, local.poke)
     finally:
         driver.stop()
         local.poke(0)
@@ -176,6 +182,74 @@ def embedded(
         local.close()
         if own:
             store.close()
+
+
+def console_app(
+    settings: Settings,
+    journal: Journal,
+    sagas: Mapping[str, Saga[..., Any]],
+    *,
+    insecure_dev: bool = False,
+    poke: Callable[[int], None] | None = None,
+) -> FastAPI:
+    """The console, to serve or to mount. ``poke`` wakes a coordinator of this process instead of the broker's.
+
+    Needs the extra ``console``. Raises ``SettingsError``.
+    """
+    try:
+        from orchestrator.console import console  # noqa: PLC0415 - all else works without the extra
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("orchestrator"):
+            raise
+        raise SettingsError(
+            f"the console needs {error.name}: pip install 'saga-orchestrator[console]'"
+        ) from error
+    wake = transport(settings).poke if poke is None else poke
+
+    def clients(actor: str) -> Client:
+        return Client(journal, sagas, wake, ClientOptions(actor, settings.payload_limit_bytes))
+
+    return console(journal, clients, sagas, console_options(settings, insecure_dev=insecure_dev))
+
+
+def console_options(settings: Settings, *, insecure_dev: bool = False) -> ConsoleOptions:
+    """The console's part of the settings."""
+    from orchestrator.console import ConsoleOptions, Grant, Proxy, Role, Token  # noqa: PLC0415
+
+    given = settings.console
+    tokens = tuple(
+        Token(
+            name=token.name,
+            digest=token.sha256,
+            role=Role(token.role),
+            sagas=token.sagas,
+            expires_at=None if token.expires is None else token.expires.timestamp(),
+        )
+        for token in given.tokens
+    )
+    proxy = given.proxy
+    return ConsoleOptions(
+        tokens=tokens,
+        proxy=None
+        if proxy is None
+        else Proxy(
+            networks=proxy.networks,
+            user_header=proxy.user_header,
+            groups_header=proxy.groups_header,
+            grants=tuple(
+                Grant(Role(grant.role), grant.user, grant.group, grant.sagas)
+                for grant in proxy.grants
+            ),
+        ),
+        insecure_dev=insecure_dev,
+        session_key=b""
+        if given.session_key is None
+        else given.session_key.get_secret_value().encode(),
+        session_s=given.session_s,
+        https=given.https,
+        viewers_see_values=given.viewers_see_values,
+        mutations_per_min=given.mutations_per_min,
+    )
 
 
 def client_options(settings: Settings) -> ClientOptions:

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import msgspec
 import typer
 from rich.text import Text
 
 from orchestrator.cli.exits import Exit
+from orchestrator.cli.foretelling import gathered_page
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.listing import runs_table
 from orchestrator.cli.looks import SHORTEST_ID
 from orchestrator.cli.taken import Taken, await_taken, writer_of
 from orchestrator.errors import OperationRefusedError, RunNotFoundError
 from orchestrator.journal.port import RunFilter
+from orchestrator.kernel import messages as msg
+from orchestrator.kernel.preview import Preview
 from orchestrator.kernel.summary import RunSummary
+from orchestrator.views.gathered import Gathered, gathered
 
 PREVIEWED = 20
 _PAGE = 500
 _WAIT_S = 10.0
 """How long all operations together are waited for."""
-
-
-class Operation(NamedTuple):
-    """What is done to each run."""
-
-    name: str
-    send: Callable[[str], None]
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -50,31 +46,52 @@ class Many(msgspec.Struct, frozen=True):
 
 
 def for_many(
-    call: Invocation, where: RunFilter, operation: Operation, *, step: str | None, yes: bool
+    call: Invocation,
+    where: RunFilter,
+    message: msg.Operation,
+    *,
+    step: str | None,
+    yes: bool,
+    dry_run: bool,
 ) -> None:
-    """Show which runs fit, ask, and operate on each; ends with ``REFUSED`` if any refused."""
+    """Show which runs fit and what would happen, ask, and operate on each; ends with ``REFUSED`` if any refused."""
+    name = type(message).__name__.lower()
     if step is not None:
         where = msgspec.structs.replace(where, step=step)
     runs = list(_matching(call, where))
-    if runs and not call.out.json:
-        _preview(call, runs, operation.name)
+    if dry_run or (runs and not call.out.json):
+        foretold = gathered(_previews(call, runs, message))
+        if call.out.json:
+            call.out.data({"operation": name, "matched": len(runs), "preview": foretold})
+        else:
+            _preview(call, runs, name, foretold)
+    if dry_run:
+        return
     if runs and not yes:
-        _ask(call, operation.name, len(runs))
+        _ask(call, name, len(runs))
     sent: list[tuple[RunSummary, int]] = []
     refused: list[Refusal] = []
     for run in runs:
         try:
             before = call.journal.history(run.run_id)
-            operation.send(run.run_id)
+            call.client.operate(run.run_id, message)
         except (OperationRefusedError, RunNotFoundError) as error:
             refused.append(Refusal(run.run_id, str(error)))
         else:
             sent.append((run, before[-1].offset if before else 0))
-    taken, late = _await_all(call, operation.name, sent)
-    done = Many(operation.name, len(runs), len(sent), len(taken), (*refused, *late))
+    taken, late = _await_all(call, name, sent)
+    done = Many(name, len(runs), len(sent), len(taken), (*refused, *late))
     _tell(call, done, sent)
     if done.refused:
         raise typer.Exit(Exit.REFUSED)
+
+
+def _previews(
+    call: Invocation, runs: list[RunSummary], message: msg.Operation
+) -> Iterator[Preview]:
+    for run in runs:
+        if run.status != "accepted":  # else nothing of it has begun
+            yield call.client.preview(run.run_id, message)
 
 
 def _matching(call: Invocation, where: RunFilter) -> Iterator[RunSummary]:
@@ -87,11 +104,15 @@ def _matching(call: Invocation, where: RunFilter) -> Iterator[RunSummary]:
             return
 
 
-def _preview(call: Invocation, runs: list[RunSummary], operation: str) -> None:
+def _preview(call: Invocation, runs: list[RunSummary], operation: str, foretold: Gathered) -> None:
+    if not runs:
+        call.out.note("no run fits")
+        return
     call.out.show(runs_table(call, tuple(runs[:PREVIEWED])))
     if len(runs) > PREVIEWED:
         call.out.show(Text(f"and {len(runs) - PREVIEWED} more", style="dim"))
     call.out.show("", Text(f"{operation}: {_runs(len(runs))}", style="bold"))
+    call.out.show(*gathered_page(foretold))
 
 
 def _ask(call: Invocation, operation: str, number: int) -> None:

@@ -148,6 +148,11 @@ class Invocation:
         """A client that knows the apps' sagas."""
         return self.backend.client(self.settings, self.journal, self.definitions.sagas)
 
+    @property
+    def actor(self) -> str:
+        """Who operations are recorded for."""
+        return self.settings.actor
+
     def now(self) -> float:
         """The time, in epoch seconds."""
         return self.backend.now()

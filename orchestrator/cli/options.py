@@ -20,6 +20,10 @@ Reason = Annotated[
     str, typer.Option("--reason", help="Why; kept with the event, beside who did it.")
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Several runs: don't ask.")]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Only show what would run, be undone, or be left as it is."),
+]
 Status = Annotated[
     list[str] | None,
     typer.Option(

@@ -6,17 +6,21 @@ of `saga list` instead of a run.
 
 from __future__ import annotations
 
+import uuid
 from typing import Annotated, Any
 
 import typer
 
 from orchestrator.cli import options as opt
-from orchestrator.cli.bulk import Operation, for_many
+from orchestrator.cli.bulk import for_many
+from orchestrator.cli.foretelling import preview_page
 from orchestrator.cli.invocation import Invocation, invocation
 from orchestrator.cli.looks import SHORTEST_ID
 from orchestrator.cli.parsing import json_object, json_value
 from orchestrator.cli.taken import Taken, carry_out
+from orchestrator.errors import OperationRefusedError
 from orchestrator.journal.port import RunFilter
+from orchestrator.kernel import messages as msg
 
 ManyRuns = Annotated[
     str | None,
@@ -55,6 +59,7 @@ def retry(
     text: opt.Words = None,
     stuck: opt.StuckOnly = False,
     yes: opt.Yes = False,
+    dry_run: opt.DryRun = False,
     reason: opt.Reason = "",
 ) -> None:
     """Try parked or backing-off steps again now: of one run, or, as `saga retry --stuck`, of many."""
@@ -72,10 +77,8 @@ def retry(
         stuck=stuck,
     )
 
-    def send(run_id: str) -> None:
-        call.client.retry(run_id, step, args=args, reason=reason)
-
-    _one_or_many(call, run, where, Operation("retry", send), step=step, yes=yes)
+    message = msg.Retry(at=call.now(), actor=call.actor, step=step, args=args, reason=reason)
+    _one_or_many(call, run, where, message, step=step, yes=yes, dry_run=dry_run)
 
 
 def compensate(
@@ -91,6 +94,7 @@ def compensate(
     text: opt.Words = None,
     stuck: opt.StuckOnly = False,
     yes: opt.Yes = False,
+    dry_run: opt.DryRun = False,
     reason: opt.Reason = "",
 ) -> None:
     """Undo runs from where they are."""
@@ -107,10 +111,8 @@ def compensate(
         stuck=stuck,
     )
 
-    def send(run_id: str) -> None:
-        call.client.compensate(run_id, reason=reason)
-
-    _one_or_many(call, run, where, Operation("compensate", send), yes=yes)
+    message = msg.Compensate(at=call.now(), actor=call.actor, reason=reason)
+    _one_or_many(call, run, where, message, yes=yes, dry_run=dry_run)
 
 
 def cancel(
@@ -126,6 +128,7 @@ def cancel(
     text: opt.Words = None,
     stuck: opt.StuckOnly = False,
     yes: opt.Yes = False,
+    dry_run: opt.DryRun = False,
     reason: opt.Reason = "",
 ) -> None:
     """Stop runs and undo what they did."""
@@ -142,10 +145,8 @@ def cancel(
         stuck=stuck,
     )
 
-    def send(run_id: str) -> None:
-        call.client.cancel(run_id, reason=reason)
-
-    _one_or_many(call, run, where, Operation("cancel", send), yes=yes)
+    message = msg.Cancel(at=call.now(), actor=call.actor, reason=reason)
+    _one_or_many(call, run, where, message, yes=yes, dry_run=dry_run)
 
 
 def skip(
@@ -153,14 +154,15 @@ def skip(
     run: opt.RunId,
     step: opt.StepKey,
     result: Given,
+    *,
+    dry_run: opt.DryRun = False,
     reason: opt.Reason = "",
 ) -> None:
     """Go on past a step as if it had returned a result; if it may have taken effect it is undone later."""
     call = invocation(context)
     value = json_value(result, "--result")
-    _one(
-        call, run, Operation("skip", lambda id_: call.client.skip(id_, step, value, reason=reason))
-    )
+    message = msg.Skip(at=call.now(), actor=call.actor, step=step, result=value, reason=reason)
+    _one(call, run, message, dry_run=dry_run)
 
 
 def resolve(
@@ -170,6 +172,7 @@ def resolve(
     *,
     result: MaybeGiven = None,
     undone: Undone = False,
+    dry_run: opt.DryRun = False,
     reason: opt.Reason = "",
 ) -> None:
     """State what a step really did, once you have found out: done with a result, or without effect."""
@@ -178,22 +181,24 @@ def resolve(
         raise typer.BadParameter("give either --result JSON or --undone", param_hint="--result")
     value: Any = None if result is None else json_value(result, "--result")
 
-    def send(run_id: str) -> None:
-        call.client.resolve(run_id, step, value, undone=undone, reason=reason)
-
-    _one(call, run, Operation("resolve", send))
+    message = msg.Resolve(
+        at=call.now(), actor=call.actor, step=step, undone=undone, result=value, reason=reason
+    )
+    _one(call, run, message, dry_run=dry_run)
 
 
 def forget(
-    context: typer.Context, run: opt.RunId, step: opt.StepKey, reason: opt.Reason = ""
+    context: typer.Context,
+    run: opt.RunId,
+    step: opt.StepKey,
+    *,
+    dry_run: opt.DryRun = False,
+    reason: opt.Reason = "",
 ) -> None:
     """Close the file of a branch that went against its group's decision, once you have resolved it."""
     call = invocation(context)
-
-    def send(run_id: str) -> None:
-        call.client.forget(run_id, step, reason=reason)
-
-    _one(call, run, Operation("forget", send))
+    message = msg.Forget(at=call.now(), actor=call.actor, step=step, reason=reason)
+    _one(call, run, message, dry_run=dry_run)
 
 
 def signal(
@@ -206,25 +211,33 @@ def signal(
     signal_id: Annotated[
         str | None, typer.Option("--id", help="Sent again with this id it counts once.")
     ] = None,
+    *,
+    dry_run: opt.DryRun = False,
     reason: opt.Reason = "",
 ) -> None:
     """Send a signal to a run; it is kept until a step waits for it."""
     call = invocation(context)
     value = None if data is None else json_value(data, "DATA")
 
-    def send(run_id: str) -> None:
-        call.client.signal(run_id, name, value, signal_id=signal_id, reason=reason)
-
-    _one(call, run, Operation("signal", send))
+    message = msg.Signal(
+        at=call.now(),
+        actor=call.actor,
+        name=name,
+        data=value,
+        signal_id=signal_id or uuid.uuid4().hex,
+        reason=reason,
+    )
+    _one(call, run, message, dry_run=dry_run)
 
 
 def _one_or_many(
     call: Invocation,
     run: str | None,
     where: RunFilter,
-    operation: Operation,
+    message: msg.Operation,
     *,
     yes: bool,
+    dry_run: bool,
     step: str | None = None,
 ) -> None:
     filtered = where != RunFilter()
@@ -234,18 +247,32 @@ def _one_or_many(
             param_hint="RUN",
         )
     if run is not None:
-        _one(call, run, operation)
+        _one(call, run, message, dry_run=dry_run)
     else:
-        for_many(call, where, operation, step=step, yes=yes)
+        for_many(call, where, message, step=step, yes=yes, dry_run=dry_run)
 
 
-def _one(call: Invocation, run: str, operation: Operation) -> None:
+def _one(call: Invocation, run: str, message: msg.Operation | msg.Signal, *, dry_run: bool) -> None:
     run_id = call.journal.find(run).run_id
-    taken = carry_out(call, run_id, operation.name, lambda: operation.send(run_id))
+    if dry_run:
+        _foretell(call, run_id, message)
+        return
+    name = type(message).__name__.lower()
+    taken = carry_out(call, run_id, name, lambda: call.client.operate(run_id, message))
     if call.out.json:
         call.out.data(taken)
     else:
         tell(call, taken)
+
+
+def _foretell(call: Invocation, run_id: str, message: msg.Operation | msg.Signal) -> None:
+    seen = call.client.preview(run_id, message)
+    if call.out.json:
+        call.out.data(seen)
+    elif not seen.refused:
+        call.out.show(*preview_page(seen))
+    if seen.refused:
+        raise OperationRefusedError(seen.refused)
 
 
 def tell(call: Invocation, taken: Taken) -> None:

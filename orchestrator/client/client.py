@@ -32,6 +32,7 @@ from orchestrator.journal.port import (
 from orchestrator.kernel import messages as msg
 from orchestrator.kernel.evolve import fold
 from orchestrator.kernel.operate import possible
+from orchestrator.kernel.preview import Preview, preview
 from orchestrator.kernel.program import Program
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.summary import RunSummary
@@ -263,10 +264,31 @@ class Client:
     def _actor(self) -> str:
         return self._options.actor
 
+    def preview(self, run_id: str, operation: msg.Operation | msg.Signal) -> Preview:
+        """What an operation would do now, found by the kernel on a copy of the run's state.
+
+        Raises ``RunNotFoundError``, also while no coordinator has taken the run yet.
+        """
+        return preview(self.state(run_id), operation)
+
+    def operate(self, run_id: str, operation: msg.Operation | msg.Signal) -> None:
+        """Send an operation that was made, and perhaps previewed, as a message.
+
+        Raises ``OperationRefusedError`` when the run's state doesn't allow it, ``PayloadTooLargeError``.
+        """
+        if isinstance(operation, msg.Signal):
+            data = msgspec.json.encode(operation.data)
+            check_size(data, self._options.payload_limit_bytes)
+            self._send(run_id, operation)
+        else:
+            self._operate(run_id, operation)
+
     def _operate(self, run_id: str, operation: msg.Operation) -> None:
         row = self._journal.find(run_id)
         if row.status != "accepted":
-            possible(self.state(row.run_id), operation)
+            state = self.state(row.run_id)
+            if not operation.request or operation.request not in state.requests:
+                possible(state, operation)
         self._send(row.run_id, operation)
 
     def _send(self, run_id: str, message: msg.Message) -> None:

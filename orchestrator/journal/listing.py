@@ -112,6 +112,8 @@ def _conditions(connection: Connection, where: RunFilter) -> list[ColumnElement[
         found.append(RUN.c.status.in_(where.status))
     if where.saga is not None:
         found.append(RUN.c.saga == where.saga)
+    if where.sagas:
+        found.append(RUN.c.saga.in_(where.sagas))
     if where.key is not None:
         keyed = select(LAUNCH_KEY.c.run_id).where(LAUNCH_KEY.c.key == where.key)
         found.append(RUN.c.run_id.in_(keyed))

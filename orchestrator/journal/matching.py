@@ -53,6 +53,7 @@ def _fits(run: RunSummary, where: RunFilter) -> bool:
     return (
         (not where.status or run.status in where.status)
         and (where.saga is None or run.saga == where.saga)
+        and (not where.sagas or run.saga in where.sagas)
         and (where.key is None or run.key == where.key)
         and (where.launched_after is None or run.launched_at >= where.launched_after)
         and (where.launched_before is None or run.launched_at < where.launched_before)

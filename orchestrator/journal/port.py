@@ -84,6 +84,8 @@ class RunFilter(msgspec.Struct, frozen=True, omit_defaults=True):
 
     status: tuple[str, ...] = ()
     saga: str | None = None
+    sagas: tuple[str, ...] = ()
+    """Only runs of these, if any are named: what the asker may see, beside what was asked for."""
     tags: dict[str, str] = {}
     key: str | None = None
     text: str | None = None

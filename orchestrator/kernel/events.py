@@ -44,6 +44,8 @@ class _Event(msgspec.Struct, gc=False, frozen=True, tag=True, omit_defaults=True
     """Seconds since the Unix epoch."""
     actor: str = ""
     """Empty for the coordinator itself, else who asked: an operator, a client."""
+    request: str = ""
+    """The id under which an operator asked for it, if there was one."""
 
 
 class RunLaunched(_Event, frozen=True):

@@ -69,6 +69,8 @@ def evolve(run: RunState, event: ev.Event) -> RunState:
         left=run.left.copy(),
         length=run.length + 1,
     )
+    if event.request:
+        draft.requests = run.requests | {event.request}
     apply(draft, event)
     if isinstance(event, ev.StepParked | ev.HeuristicFound) and event.kind != "callback":
         _incident(draft, event)

@@ -88,7 +88,16 @@ class Signal(_Message, frozen=True):
     reason: str = ""
 
 
-class Retry(_Message, frozen=True):
+class _Asked(_Message, frozen=True, kw_only=True):
+    """What an operator asks for."""
+
+    request: str = ""
+    """Asked again under this id, it is done once."""
+    expects: int | None = None
+    """How many events the run had when the operator looked: refused if it has others by now."""
+
+
+class Retry(_Asked, frozen=True):
     """Try parked or backing-off steps again now; all of them without ``step``."""
 
     step: str | None = None
@@ -96,7 +105,7 @@ class Retry(_Message, frozen=True):
     reason: str = ""
 
 
-class Skip(_Message, frozen=True):
+class Skip(_Asked, frozen=True):
     """Go on past a step with this result."""
 
     step: str
@@ -104,7 +113,7 @@ class Skip(_Message, frozen=True):
     reason: str = ""
 
 
-class Resolve(_Message, frozen=True):
+class Resolve(_Asked, frozen=True):
     """State what really happened to a step."""
 
     step: str
@@ -113,19 +122,19 @@ class Resolve(_Message, frozen=True):
     reason: str = ""
 
 
-class Compensate(_Message, frozen=True):
+class Compensate(_Asked, frozen=True):
     """Undo the run from where it is."""
 
     reason: str = ""
 
 
-class Cancel(_Message, frozen=True):
+class Cancel(_Asked, frozen=True):
     """Stop the run and undo it."""
 
     reason: str = ""
 
 
-class Forget(_Message, frozen=True):
+class Forget(_Asked, frozen=True):
     """Close the file of a branch that went against its group's decision."""
 
     step: str

@@ -33,20 +33,32 @@ _PIVOT_OUTSTANDING = "the pivot is outstanding and has no undo: wait for its ans
 
 
 def operate(run: RunState, operation: msg.Operation) -> list[ev.Event]:
-    """The events of an operator's action; ``OperationRefused`` if the state doesn't allow it."""
+    """The events of an operator's action; ``OperationRefused`` if the state doesn't allow it, none if
+    it was asked for before.
+    """
+    if operation.request in run.requests:
+        return []
     try:
         return possible(run, operation)
     except OperationRefusedError as error:
         name = type(operation).__name__.lower()
         return [
             ev.OperationRefused(
-                at=operation.at, actor=operation.actor, operation=name, why=str(error)
+                at=operation.at,
+                actor=operation.actor,
+                request=operation.request,
+                operation=name,
+                why=str(error),
             )
         ]
 
 
 def possible(run: RunState, operation: msg.Operation) -> list[ev.Event]:
     """As ``operate``, but raises ``OperationRefusedError``: what a client asks before it sends."""
+    if operation.expects is not None and operation.expects != run.length:
+        raise OperationRefusedError(
+            f"the run has changed since: it has {run.length} events, not {operation.expects}"
+        )
     match operation:
         case msg.Retry():
             return _retry(run, operation)
@@ -77,6 +89,7 @@ def _retry(run: RunState, operation: msg.Retry) -> list[ev.Event]:
         ev.StepRetried(
             at=operation.at,
             actor=operation.actor,
+            request=operation.request,
             step=key,
             kind=KIND[run.steps[key].status],
             args=operation.args,
@@ -149,6 +162,7 @@ def _skip(run: RunState, operation: msg.Skip) -> list[ev.Event]:
         ev.StepSkipped(
             at=operation.at,
             actor=operation.actor,
+            request=operation.request,
             step=operation.step,
             result=operation.result,
             reason=operation.reason,
@@ -181,6 +195,7 @@ def _resolve(run: RunState, operation: msg.Resolve) -> list[ev.Event]:
     resolved = ev.StepResolved(
         at=operation.at,
         actor=operation.actor,
+        request=operation.request,
         step=operation.step,
         undone=operation.undone,
         result=operation.result,
@@ -193,6 +208,7 @@ def _resolve(run: RunState, operation: msg.Resolve) -> list[ev.Event]:
             ev.CompensationStarted(
                 at=operation.at,
                 actor=operation.actor,
+                request=operation.request,
                 reason=reason,
                 step=operation.step,
             ),
@@ -213,7 +229,11 @@ def _compensate(
         )
     if not interruptible(run):
         raise OperationRefusedError(_PIVOT_OUTSTANDING)
-    return [ev.CompensationStarted(at=operation.at, actor=operation.actor, reason=reason)]
+    return [
+        ev.CompensationStarted(
+            at=operation.at, actor=operation.actor, request=operation.request, reason=reason
+        )
+    ]
 
 
 def _step(run: RunState, key: str) -> StepState:

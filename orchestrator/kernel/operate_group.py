@@ -82,6 +82,7 @@ def resolve(run: RunState, operation: msg.Resolve) -> list[ev.Event]:
     resolved = ev.StepResolved(
         at=operation.at,
         actor=operation.actor,
+        request=operation.request,
         step=key,
         undone=operation.undone,
         result=operation.result,
@@ -120,7 +121,11 @@ def forget(run: RunState, operation: msg.Forget) -> list[ev.Event]:
         )
     return [
         ev.HeuristicForgotten(
-            at=operation.at, actor=operation.actor, step=operation.step, reason=operation.reason
+            at=operation.at,
+            actor=operation.actor,
+            request=operation.request,
+            step=operation.step,
+            reason=operation.reason,
         )
     ]
 

@@ -127,6 +127,8 @@ class RunState(msgspec.Struct, gc=False):
     signals: tuple[tuple[str, Any], ...] = ()
     """Signals that no step has waited for yet."""
     signal_ids: frozenset[str] = frozenset()
+    requests: frozenset[str] = frozenset()
+    """The ids of operators' requests that were answered, by doing or by refusing."""
     walked: bool = False
     """The walk in this direction is at its end."""
     broken: tuple[str, ...] = ()

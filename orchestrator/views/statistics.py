@@ -87,14 +87,8 @@ def statistics(
 ) -> Statistics:
     """Figures of the last ``window_s`` seconds, of one saga or of all."""
     since = now - window_s
-    records: list[Recorded] = []
-    covered = since
-    for shard in range(shards):
-        found, from_ = _tail(journal, shard, since, max(1, events_max // shards))
-        records.extend(found)
-        covered = max(covered, from_)
-    recent = [record for record in records if record.at >= covered]
-    sagas, launches = _runs_of(journal, recent)
+    recent, covered = recent_records(journal, shards, since, events_max)
+    sagas, launches = runs_of(journal, recent)
     counts = journal.counts()
     if saga is not None:
         counts = {saga: counts[saga]} if saga in counts else {}
@@ -108,6 +102,19 @@ def statistics(
         sagas=tuple(_sagas(recent, sagas, launches, counts, minutes)),
         steps=tuple(_steps(recent, sagas)),
     )
+
+
+def recent_records(
+    journal: ReaderJournal, shards: int, since: float, events_max: int
+) -> tuple[list[Recorded], float]:
+    """Every shard's records since a time, and the time from which on they are all there."""
+    records: list[Recorded] = []
+    covered = since
+    for shard in range(shards):
+        found, from_ = _tail(journal, shard, since, max(1, events_max // shards))
+        records.extend(found)
+        covered = max(covered, from_)
+    return [record for record in records if record.at >= covered], covered
 
 
 def quantiles(values: Iterable[float]) -> Quantiles | None:
@@ -143,7 +150,7 @@ def _tail(
     return [record for part in reversed(chunks) for record in part], since
 
 
-def _runs_of(
+def runs_of(
     journal: ReaderJournal, records: Iterable[Recorded]
 ) -> tuple[dict[str, str], dict[str, float]]:
     """Each run's saga and launch time: from its launch, or, where that is further back, from its row."""

@@ -59,6 +59,11 @@ class StepView(msgspec.Struct, frozen=True, omit_defaults=True):
     participant: str = ""
     """``service.action`` of a call."""
     queue: str = ""
+    signal: str = ""
+    """What a wait waits for."""
+    undo: str = ""
+    """The name of a call's undo."""
+    read_only: bool = False
     pivot: bool = False
     attempt: int = 0
     """The number of the latest attempt in the present direction, 0 before the first."""
@@ -230,6 +235,9 @@ class _Tree:
             shape="callback" if call is not None and key.startswith("@") else _shape(node),
             participant=f"{call.service}.{call.participant}" if call else "",
             queue=call.queue if call else "",
+            signal=node.signal if isinstance(node, Wait) else "",
+            undo=call.undo.name if call and call.undo else "",
+            read_only=call.read_only if call else False,
             pivot=call.pivot if call else False,
             attempt=step.attempt,
             attempts_max=None
@@ -260,6 +268,9 @@ def not_begun(node: Call | Wait | Sleep | Atomic, key: str) -> StepView:
         shape=_shape(node),
         participant=f"{call.service}.{call.participant}" if call else "",
         queue=call.queue if call else "",
+        signal=node.signal if isinstance(node, Wait) else "",
+        undo=call.undo.name if call and call.undo else "",
+        read_only=call.read_only if call else False,
         pivot=call.pivot if call else False,
     )
 

@@ -229,6 +229,8 @@ class TestList:
             (RunFilter(status=("completed", "accepted")), [4.0, 1.0]),
             (RunFilter(saga="book_trip"), [2.0]),
             (RunFilter(saga="book_trip", status=("stuck",)), []),
+            (RunFilter(sagas=("book_trip", "other")), [2.0]),
+            (RunFilter(sagas=("other",)), []),
             (RunFilter(tags={"a": "b"}), [1.0]),
             (RunFilter(tags={"a": "b", "shop": "berlin"}), [1.0]),
             (RunFilter(tags={"shop": "bonn"}), []),

@@ -17,7 +17,7 @@ from orchestrator.coordinator.loop import Coordinator, CoordinatorOptions
 from orchestrator.errors import EnvelopeError
 from orchestrator.journal.port import ShardWrite, Tenure
 from orchestrator.journal.sql import SqlJournal
-from orchestrator.participant import executor, perform
+from orchestrator.participant import calling, executor, perform
 from orchestrator.participant.executor import WorkExecutor
 from orchestrator.participant.registry import Registry
 from orchestrator.transport.envelope import Envelopes
@@ -177,7 +177,7 @@ class Bench:
         _point_at_commits(self._line)
         event.listen(Engine, "after_cursor_execute", self._executed)
         executor.HOLD_S = 3_600.0  # answers of one message go together, however slow the machine
-        perform.run = self._pointed(perform.run)
+        perform.run = self._pointed(calling.run)  # type: ignore[attr-defined]
         answer = self._executor._answer
         self._executor._answer = lambda work: self._noting(answer, work)  # type: ignore[method-assign]
         httpx.request = self._request  # type: ignore[assignment]

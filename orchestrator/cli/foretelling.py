@@ -1,0 +1,63 @@
+"""How previews look: what an operation would run, undo and leave, before it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from orchestrator.cli.looks import LOOKS
+from orchestrator.kernel.preview import Action, Preview
+from orchestrator.views.gathered import Gathered
+
+_KINDS = {"do": "", "undo": "", "callback": "callback "}
+
+
+def preview_page(seen: Preview) -> Iterator[RenderableType]:
+    """One run's preview."""
+    yield from _actions("runs", seen.runs)
+    yield from _actions("undoes", seen.undoes)
+    if seen.awaits:
+        yield _line("waits for", ", ".join(seen.awaits))
+    for change in seen.changes:
+        yield _line("changes", f"{change.step} from {change.before} to {change.after}")
+    for left in seen.left:
+        why = f": {left.why}" if left.why else ""
+        yield _line("leaves", f"{left.step} ({left.status}{why})")
+    if seen.ahead:
+        yield _line("then", f"{', '.join(seen.ahead)}, as the plan and their results say")
+    if seen.undoes or seen.status != "running":
+        yield _line("ends", f"{seen.ends}, if each of these succeeds", LOOKS[seen.ends].style)
+    for warning in seen.warnings:
+        yield _line("warning", warning, "bold yellow")
+
+
+def gathered_page(seen: Gathered) -> Iterator[RenderableType]:
+    """The previews of many runs, added up."""
+    for label, counts in (("runs", seen.runs), ("undoes", seen.undoes)):
+        if counts:
+            yield _line(label, _counts(counts))
+    if seen.ends:
+        yield _line("ends", _counts(seen.ends))
+    for why, number in seen.refused.items():
+        yield _line("refused", f"{number} x {why}", "red")
+    for warning, number in seen.warnings.items():
+        yield _line("warning", f"{number} x {warning}", "bold yellow")
+
+
+def _actions(label: str, actions: Iterable[Action]) -> Iterator[Text]:
+    for action in actions:
+        when = " at once" if action.at_once else " then"
+        yield _line(
+            label,
+            f"{_KINDS[action.kind]}{action.step} ({action.participant}, attempt {action.attempt}){when}",
+        )
+
+
+def _line(label: str, text: str, style: str = "") -> Text:
+    return Text.assemble((f"{label:<10}", "bold"), (text, style))
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {name}" for name, number in counts.items())

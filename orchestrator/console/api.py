@@ -1,0 +1,160 @@
+"""The HTTP API, reading: what the command line can show of runs, sagas and shards."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from fastapi import APIRouter, Query, Response
+
+from orchestrator.console.answers import Json, etag
+from orchestrator.console.desk import Seen
+from orchestrator.console.filters import RunQuery
+from orchestrator.console.schemas import answers
+from orchestrator.console.security import CSRF_HEADER, Admin, Using, Viewer
+from orchestrator.definition import drawing
+from orchestrator.definition.plan import Plan
+from orchestrator.views.marked_plan import marked
+from orchestrator.views.steps import steps_of
+
+PAGE_MAX = 500
+router = APIRouter(prefix="/api/v1", default_response_class=Json)
+
+Format = Literal["svg", "mermaid"]
+Page = Annotated[RunQuery, Query()]
+
+
+@router.get("/me", tags=["access"])
+def me(who: Viewer, parts: Using) -> Response:
+    """Who you are here, and what a mutation with a cookie has to carry."""
+    proof = {CSRF_HEADER: parts.sessions.proof(who)} if who.ambient else {}
+    return Json({"name": who.name, "role": who.role, "sagas": who.sagas, "headers": proof})
+
+
+@router.get("/runs", tags=["runs"], responses=answers("Page"))
+def runs(
+    who: Viewer,
+    parts: Using,
+    where: Page,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50,
+) -> Response:
+    """A page of runs, newest first; ``cursor`` of one page gives the next."""
+    return Json(parts.desk.runs(who, where.filter(parts.desk.clock()), cursor or None, limit))
+
+
+@router.get("/runs/{run}", tags=["runs"], responses=answers("RunLook"))
+def run(who: Viewer, parts: Using, run: str) -> Response:
+    """A run: its row, its plan with the state of every step, and what an operator can do. Its ETag goes into If-Match
+    of an action.
+    """
+    return _seen(parts.desk.seen(who, run))
+
+
+@router.get("/runs/{run}/state", tags=["runs"], responses=answers("RunLook"))
+def state(
+    who: Viewer,
+    parts: Using,
+    run: str,
+    at: float | None = None,
+    after: Annotated[int | None, Query(ge=1)] = None,
+) -> Response:
+    """A run as it was at a time in epoch seconds, or after a number of its events."""
+    return _seen(parts.desk.seen(who, run, after=after, at=at))
+
+
+@router.get("/runs/{run}/events", tags=["runs"], responses=answers("Entries"))
+def events(
+    who: Viewer,
+    parts: Using,
+    run: str,
+    after: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 1_000,
+) -> Response:
+    """A run's events behind the first ``after``, in words and as data."""
+    entries = parts.desk.entries(who, run)
+    shown = entries[after : after + limit]
+    return Json({"events": shown, "length": len(entries)}, headers={"ETag": etag(len(entries))})
+
+
+@router.get("/runs/{run}/drawing", tags=["runs"])
+def run_drawing(who: Viewer, parts: Using, run: str, format: Format = "svg") -> Response:  # noqa: A002 - the parameter's public name
+    """A run's plan with the state of its steps, as SVG or Mermaid."""
+    seen = parts.desk.seen(who, run)
+    return _drawn(marked(parts.desk.plan_of(who, run), steps_of(seen.look.plan)), format)
+
+
+@router.get("/sagas", tags=["sagas"], responses=answers("SagaRows"))
+def sagas(who: Viewer, parts: Using) -> Response:
+    """Every saga's versions, stored or defined."""
+    return Json({"sagas": parts.desk.plans(who)})
+
+
+@router.get("/sagas/{saga}", tags=["sagas"])
+def saga(who: Viewer, parts: Using, saga: str, version: int | None = None) -> Response:
+    """A saga's plan as data."""
+    return Json(msgspec.to_builtins(parts.desk.plan(who, saga, version)))
+
+
+@router.get("/sagas/{saga}/drawing", tags=["sagas"])
+def saga_drawing(
+    who: Viewer,
+    parts: Using,
+    saga: str,
+    version: int | None = None,
+    format: Format = "svg",  # noqa: A002 - the parameter's public name
+) -> Response:
+    """A saga's plan as SVG or Mermaid."""
+    return _drawn(parts.desk.plan(who, saga, version), format)
+
+
+@router.get("/stats", tags=["figures"], responses=answers("Statistics"))
+def stats(
+    who: Viewer,
+    parts: Using,
+    window_s: Annotated[float, Query(gt=0, le=7 * 86_400)] = 3_600.0,
+    saga: str | None = None,
+) -> Response:
+    """Figures of the last ``window_s`` seconds: rates, outcomes, durations of runs and steps."""
+    return Json(parts.desk.statistics(who, window_s, saga))
+
+
+@router.get("/pulse", tags=["figures"], responses=answers("Pulse"))
+def pulse(who: Viewer, parts: Using, minutes: Annotated[int, Query(ge=1, le=240)] = 60) -> Response:
+    """What began and ended in each of the last minutes."""
+    return Json(parts.desk.pulse(who, minutes))
+
+
+@router.get("/shards", tags=["figures"], responses=answers("Shards"))
+def shards(who: Viewer, parts: Using) -> Response:
+    """Who writes what."""
+    del who
+    return Json(parts.desk.shards())
+
+
+@router.get("/access", tags=["access"])
+def access(who: Admin, parts: Using) -> Response:
+    """Who may do what: tokens without what they are made of, and grants to people."""
+    del who
+    options = parts.options
+    tokens = [
+        {"name": t.name, "role": t.role, "sagas": t.sagas, "expires_at": t.expires_at}
+        for t in options.tokens
+    ]
+    return Json({"tokens": tokens, "grants": options.proxy.grants if options.proxy else ()})
+
+
+def _seen(seen: Seen) -> Response:
+    body = {"length": seen.length, "after": seen.after, "at": seen.at, **_fields(seen)}
+    return Json(body, headers={"ETag": etag(seen.length)})
+
+
+def _fields(seen: Seen) -> dict[str, Any]:
+    return {name: getattr(seen.look, name) for name in seen.look.__struct_fields__}
+
+
+def _drawn(plan: Plan, format_: Format) -> Response:
+    if format_ == "mermaid":
+        return Response(drawing.mermaid(plan), media_type="text/plain; charset=utf-8")
+    style = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+    return Response(drawing.svg(plan), media_type="image/svg+xml", headers=style)

@@ -1,0 +1,238 @@
+"""What somebody sees: every question goes through here, so that none forgets who asks.
+
+A run of a saga that a principal may not see doesn't exist for them: the answer is the same as for an id that nobody
+has.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from orchestrator.client import Client
+from orchestrator.console.access import Principal, Role
+from orchestrator.console.kept import Kept
+from orchestrator.console.options import ConsoleOptions
+from orchestrator.console.redaction import (
+    entry_without_values,
+    look_without_values,
+    run_without_values,
+)
+from orchestrator.definition.plan import Plan
+from orchestrator.definition.saga import Saga
+from orchestrator.errors import (
+    AmbiguousRunError,
+    InvalidInputError,
+    RunNotFoundError,
+    UnknownSagaError,
+)
+from orchestrator.journal.port import Journal, LeaseState, Page, Recorded, RunFilter
+from orchestrator.kernel.summary import RunSummary
+from orchestrator.views.look import RunLook, look
+from orchestrator.views.pulse import Pulse, pulse
+from orchestrator.views.statistics import Statistics, statistics
+from orchestrator.views.timeline import Entry, timeline
+
+_EVENTS_MAX = 200_000
+_KEPT_S = 3.0
+_NOTHING = "\0"
+"""No saga is called so."""
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """A run as somebody sees it after its first ``after`` events."""
+
+    look: RunLook
+    length: int
+    """How many events it has; the run's ETag."""
+    after: int
+    at: float
+    """The time it is seen at."""
+
+
+class SagaRow(msgspec.Struct, frozen=True):
+    """A saga's version: where it is known, and its open runs."""
+
+    saga: str
+    version: int
+    hash: str
+    steps: int
+    stored: bool
+    defined: bool
+    runs: dict[str, int]
+    """Of all versions: status to the number of runs."""
+
+
+class Shards(msgspec.Struct, frozen=True):
+    """Who writes what."""
+
+    shards: int
+    leases: tuple[LeaseState, ...]
+    coordinators: tuple[str, ...]
+
+
+class Desk:
+    """Reading, for principals. Safe for threads."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        clients: Callable[[str], Client],
+        sagas: Mapping[str, Saga[..., Any]],
+        options: ConsoleOptions,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.journal = journal
+        self.clients = clients
+        """A client that speaks for an actor."""
+        self.sagas = sagas
+        self.options = options
+        self.clock = clock
+        self._counts = Kept[dict[str, dict[str, int]]](_KEPT_S, clock)
+        self._pulses = Kept[Pulse](_KEPT_S, clock)
+        self._statistics = Kept[Statistics](_KEPT_S, clock)
+
+    def sees_values(self, who: Principal) -> bool:
+        """Whether inputs, arguments and results are shown to them."""
+        return self.options.viewers_see_values or who.role.includes(Role.OPERATOR)
+
+    def row(self, who: Principal, run: str) -> RunSummary:
+        """A run's row, by id, id prefix, key or ``saga:key``. Raises ``RunNotFoundError``, ``AmbiguousRunError``."""
+        try:
+            found = self.journal.find(run)
+        except AmbiguousRunError as error:
+            if who.sagas:  # the message names runs that may not be theirs
+                raise AmbiguousRunError(f"{run!r} fits several runs: give the whole id") from error
+            raise
+        if not who.may_see(found.saga):
+            raise RunNotFoundError(f"no run has the id, id prefix or key {run!r}")
+        return self._row_for(who, found)
+
+    def runs(
+        self, who: Principal, where: RunFilter, cursor: str | None = None, limit: int = 50
+    ) -> Page:
+        """A page of the runs that they may see."""
+        page = self.journal.runs(replace(where, sagas=who.sagas), cursor, limit)
+        return replace(page, runs=tuple(self._row_for(who, run) for run in page.runs))
+
+    def seen(
+        self, who: Principal, run: str, *, after: int | None = None, at: float | None = None
+    ) -> Seen:
+        """A run now, after a number of its events, or at a time. Raises as ``row``."""
+        row = self.row(who, run)
+        records = [r for r in self.journal.history(row.run_id) if r.event is not None]
+        length = len(records)
+        shown, then = _until(records, after, at)
+        now = self.clock() if then is None else then
+        made = look(self.journal.plan(row.plan), row, shown, now)
+        if not self.sees_values(who):
+            made = look_without_values(made)
+        return Seen(made, length, len(shown), now)
+
+    def entries(self, who: Principal, run: str) -> list[Entry]:
+        """A run's events in order, in words and as data."""
+        row = self.row(who, run)
+        told = timeline(self.journal.plan(row.plan), self.journal.history(row.run_id))
+        return told if self.sees_values(who) else [entry_without_values(entry) for entry in told]
+
+    def counts(self, who: Principal) -> dict[str, dict[str, int]]:
+        """Saga to status to number of runs, not older than a few seconds."""
+        found = self._counts.get("", self.journal.counts)
+        return {saga: counts for saga, counts in found.items() if who.may_see(saga)}
+
+    def pulse(self, who: Principal, minutes: int) -> Pulse:
+        """What began and ended in the last minutes, not older than a few seconds."""
+
+        def find() -> Pulse:
+            shards = self.journal.shards()
+            return pulse(self.journal, shards, self.clock(), minutes, sagas=who.sagas)
+
+        return self._pulses.get((minutes, who.sagas), find)
+
+    def statistics(self, who: Principal, window_s: float, saga: str | None = None) -> Statistics:
+        """Figures of the recent past, not older than a few seconds."""
+        if saga is not None and not who.may_see(saga):
+            saga = _NOTHING
+
+        def find() -> Statistics:
+            shards = self.journal.shards()
+            return statistics(
+                self.journal, shards, self.clock(), window_s, saga=saga, events_max=_EVENTS_MAX
+            )
+
+        found = self._statistics.get((window_s, saga), find)
+        if not who.sagas:
+            return found
+        return replace(
+            found,
+            events=0,  # of all sagas: not theirs to know
+            sagas=tuple(one for one in found.sagas if who.may_see(one.saga)),
+            steps=tuple(one for one in found.steps if who.may_see(one.saga)),
+        )
+
+    def plans(self, who: Principal) -> list[SagaRow]:
+        """Every saga's versions, stored or defined."""
+        stored = {(plan.saga, plan.version): plan for plan in self.journal.plans()}
+        defined = {(saga.name, saga.version): saga.plan for saga in self.sagas.values()}
+        counts = self.counts(who)
+        rows: list[SagaRow] = []
+        for place in sorted(stored.keys() | defined.keys()):
+            plan = stored.get(place) or defined[place]
+            if who.may_see(plan.saga):
+                rows.append(
+                    SagaRow(
+                        saga=plan.saga,
+                        version=plan.version,
+                        hash=plan.hash,
+                        steps=len(list(plan.steps())),
+                        stored=place in stored,
+                        defined=place in defined and defined[place].hash == plan.hash,
+                        runs=counts.get(plan.saga, {}),
+                    )
+                )
+        return rows
+
+    def plan(self, who: Principal, saga: str, version: int | None = None) -> Plan:
+        """A saga's plan, the newest without a version. Raises ``UnknownSagaError``."""
+        plans: Sequence[Plan] = [*self.journal.plans(), *(one.plan for one in self.sagas.values())]
+        known = [plan for plan in plans if plan.saga == saga and version in {None, plan.version}]
+        if not known or not who.may_see(saga):
+            raise UnknownSagaError(f"no saga or stored plan is called {saga!r}")
+        return max(known, key=lambda plan: plan.version)
+
+    def plan_of(self, who: Principal, run: str) -> Plan:
+        """The plan that a run keeps."""
+        return self.journal.plan(self.row(who, run).plan)
+
+    def shards(self) -> Shards:
+        """Who writes what, and who is alive."""
+        now = self.clock()
+        return Shards(
+            self.journal.shards(),
+            tuple(self.journal.leases()),
+            tuple(self.journal.coordinators(now)),
+        )
+
+    def _row_for(self, who: Principal, row: RunSummary) -> RunSummary:
+        return row if self.sees_values(who) else run_without_values(row)
+
+
+def _until(
+    records: list[Recorded], after: int | None, at: float | None
+) -> tuple[list[Recorded], float | None]:
+    """The first of a run's events, and the time to see them at; None for now."""
+    if after is not None and at is not None:
+        raise InvalidInputError("name either a number of events or a time, not both")
+    if at is not None:
+        shown = [record for record in records if record.at <= at]
+        if not shown:
+            raise RunNotFoundError("the run had no events at that time")
+        return shown, at
+    if after is None or after >= len(records):
+        return records, None
+    shown = records[: max(1, after)]
+    return shown, shown[-1].at

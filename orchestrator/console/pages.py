@@ -1,0 +1,141 @@
+"""Pages to read: overview, runs, a run, sagas, shards. Everything on them works without JavaScript."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from orchestrator.console.access import Role
+from orchestrator.console.bars import bars
+from orchestrator.console.filters import RunQuery
+from orchestrator.console.offers import offers
+from orchestrator.console.overview import groups, lines
+from orchestrator.console.rendering import page
+from orchestrator.console.security import Using, Viewer
+from orchestrator.definition.plan import Call
+from orchestrator.journal.port import RunFilter
+from orchestrator.kernel.summary import RunStatus
+from orchestrator.views.steps import steps_of
+
+router = APIRouter(include_in_schema=False)
+
+STATUSES: tuple[RunStatus, ...] = (
+    *("stuck", "running", "compensating", "accepted", "completed", "compensated"),
+)
+_STUCK_LOOKED_AT = 500
+_MINUTES = 60
+_LISTED = 50
+_WINDOW_S = 86_400.0
+_EVENTS_SHOWN = 500
+
+
+@router.get("/")
+def overview(request: Request, who: Viewer, parts: Using) -> Response:
+    """Who needs help, then how things go."""
+    desk = parts.desk
+    stuck = desk.runs(who, RunFilter(stuck=True), None, _STUCK_LOOKED_AT)
+    pulse = desk.pulse(who, _MINUTES)
+    counts = desk.counts(who)
+    total = {
+        status: sum(by_status.get(status, 0) for by_status in counts.values())
+        for status in STATUSES
+    }
+    values = {
+        "groups": groups(stuck.runs),
+        "stuck_more": stuck.cursor is not None,
+        "lines": lines(pulse),
+        "shortened": pulse.shortened,
+        "counts": counts,
+        "total": total,
+        "statuses": STATUSES,
+        "recent": desk.runs(who, RunFilter(), None, 8).runs,
+        "shards": desk.shards(),
+    }
+    return page(request, "overview.html", who, values)
+
+
+@router.get("/runs")
+def runs(
+    request: Request,
+    who: Viewer,
+    parts: Using,
+    where: Annotated[RunQuery, Query()],
+    cursor: str = "",
+) -> Response:
+    """The runs that fit a filter, which stands in the URL."""
+    desk = parts.desk
+    found = desk.runs(who, where.filter(desk.clock()), cursor or None, _LISTED)
+    values = {
+        "runs": found.runs,
+        "cursor": found.cursor,
+        "paged": bool(cursor),
+        "where": where,
+        "query": where.encoded(),
+        "statuses": STATUSES,
+        "sagas": sorted(desk.counts(who)),
+    }
+    return page(request, "runs.html", who, values)
+
+
+@router.get("/runs/{run}")
+def run(
+    request: Request,
+    who: Viewer,
+    parts: Using,
+    run: str,
+    after: Annotated[int | None, Query(ge=1)] = None,
+) -> Response:
+    """A run, now or after a number of its events."""
+    desk = parts.desk
+    seen = desk.seen(who, run, after=after)
+    row = seen.look.run
+    steps = steps_of(seen.look.plan)
+    past = seen.after < seen.length
+    may_act = who.role.includes(Role.OPERATOR) and not past
+    entries = desk.entries(who, row.run_id)
+    values = {
+        "seen": seen,
+        "look": seen.look,
+        "run": row,
+        "past": past,
+        "bars": bars(steps, row.launched_at, seen.at),
+        "entries": entries[: seen.after][-_EVENTS_SHOWN:],
+        "entries_hidden": max(0, seen.after - _EVENTS_SHOWN),
+        "offers": offers(desk.clients(who.name), row, seen.look, desk.clock()) if may_act else None,
+        "values_shown": desk.sees_values(who),
+    }
+    return page(request, "run.html", who, values)
+
+
+@router.get("/sagas")
+def sagas(request: Request, who: Viewer, parts: Using) -> Response:
+    """Every saga's versions."""
+    rows = parts.desk.plans(who)
+    return page(request, "sagas.html", who, {"rows": rows, "statuses": STATUSES})
+
+
+@router.get("/sagas/{saga}")
+def saga(
+    request: Request, who: Viewer, parts: Using, saga: str, version: int | None = None
+) -> Response:
+    """A saga: its plan, its versions, how long its steps take."""
+    desk = parts.desk
+    plan = desk.plan(who, saga, version)
+    figures = desk.statistics(who, _WINDOW_S, saga)
+    values = {
+        "plan": plan,
+        "calls": [step for step, _ in plan.steps() if isinstance(step, Call)],
+        "versions": [row for row in desk.plans(who) if row.saga == saga],
+        "figures": next((one for one in figures.sagas if one.saga == saga), None),
+        "steps": [one for one in figures.steps if one.saga == saga],
+        "since": figures.since,
+        "statuses": STATUSES,
+    }
+    return page(request, "saga.html", who, values)
+
+
+@router.get("/shards")
+def shards(request: Request, who: Viewer, parts: Using) -> Response:
+    """Who writes what."""
+    return page(request, "shards.html", who, {"shards": parts.desk.shards()})

@@ -1,0 +1,146 @@
+"""What a request asks to be done to a run: read from JSON or a form, made into the kernel's message."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from orchestrator.definition.values import encode
+from orchestrator.errors import InvalidInputError
+from orchestrator.kernel import messages as msg
+
+OperationName = Literal["retry", "skip", "resolve", "forget", "compensate", "cancel", "signal"]
+OPERATIONS: tuple[OperationName, ...] = get_args(OperationName)
+BULK: tuple[OperationName, ...] = ("retry", "compensate", "cancel")
+"""Those that make sense for many runs at once."""
+
+_TAKES: dict[OperationName, frozenset[str]] = {
+    "retry": frozenset({"step", "args"}),
+    "skip": frozenset({"step", "result"}),
+    "resolve": frozenset({"step", "result", "undone"}),
+    "forget": frozenset({"step"}),
+    "compensate": frozenset(),
+    "cancel": frozenset(),
+    "signal": frozenset({"name", "data"}),
+}
+_NEEDS: dict[OperationName, tuple[str, ...]] = {
+    "skip": ("step", "result"),
+    "resolve": ("step",),
+    "forget": ("step",),
+    "signal": ("name",),
+}
+_REASON_MAX = 2_000
+
+
+class Strict(BaseModel):
+    """A body without fields that nobody reads."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Asked(Strict):
+    """What an operation is given. Which fields it takes depends on the operation."""
+
+    step: str | None = Field(default=None, description="retry, skip, resolve, forget: the step.")
+    args: dict[str, Any] | None = Field(default=None, description="retry: arguments to replace.")
+    result: Any = Field(default=None, description="skip, resolve: the step's result.")
+    undone: bool = Field(default=False, description="resolve: it has no effect.")
+    name: str | None = Field(default=None, description="signal: what a step waits for.")
+    data: Any = Field(default=None, description="signal: what it carries.")
+    reason: str = Field(default="", max_length=_REASON_MAX, description="Why; kept with the event.")
+
+    def message(
+        self,
+        operation: OperationName,
+        *,
+        at: float,
+        actor: str,
+        request: str = "",
+        expects: int | None = None,
+    ) -> msg.Operation | msg.Signal:
+        """The kernel's message. Raises ``InvalidInputError`` for fields that don't go with the operation."""
+        self._check(operation)
+        asked: dict[str, Any] = {"at": at, "actor": actor, "reason": self.reason}
+        if operation == "signal":
+            name = self.name or ""
+            return msg.Signal(**asked, name=name, data=encode(self.data, "data"), signal_id=request)
+        asked |= {"request": request, "expects": expects}
+        step = self.step or ""
+        match operation:
+            case "retry":
+                return msg.Retry(**asked, step=self.step, args=encode(self.args, "args"))
+            case "skip":
+                return msg.Skip(**asked, step=step, result=encode(self.result, "result"))
+            case "resolve":
+                result = encode(self.result, "result")
+                return msg.Resolve(**asked, step=step, undone=self.undone, result=result)
+            case "forget":
+                return msg.Forget(**asked, step=step)
+            case "compensate":
+                return msg.Compensate(**asked)
+            case "cancel":
+                return msg.Cancel(**asked)
+
+    def _check(self, operation: OperationName) -> None:
+        given = self.model_fields_set - {"reason"}
+        foreign = sorted(given - _TAKES[operation])
+        if foreign:
+            takes = ", ".join(sorted(_TAKES[operation])) or "nothing but a reason"
+            raise InvalidInputError(f"{operation} takes {takes}, not {', '.join(foreign)}")
+        for name in _NEEDS.get(operation, ()):
+            if name not in given or (name != "result" and not getattr(self, name)):
+                raise InvalidInputError(f"{operation} needs {name}")
+        if operation == "resolve" and self.undone == ("result" in given):
+            raise InvalidInputError("resolve needs either a result or undone")
+
+
+class Launching(Strict):
+    """A run to launch."""
+
+    saga: str
+    input: dict[str, Any] = Field(default_factory=dict)
+    key: str | None = Field(default=None, description="A second launch with it gives the same run.")
+    tags: dict[str, str] = Field(default_factory=dict)
+
+
+class Previewed(Asked):
+    """An operation to preview."""
+
+    operation: OperationName
+
+
+class Expected(Strict):
+    """A run of a bulk operation, with the ETag it was decided on."""
+
+    run: str
+    etag: str | None = None
+
+
+class Filter(Strict):
+    """Which runs, as in the list. Times in epoch seconds."""
+
+    status: tuple[str, ...] = ()
+    saga: str | None = None
+    step: str | None = None
+    tags: dict[str, str] = Field(default_factory=dict)
+    key: str | None = None
+    text: str | None = None
+    launched_after: float | None = None
+    launched_before: float | None = None
+    stuck: bool = False
+
+
+class Bulk(Strict):
+    """One operation for many runs: named, or all that fit a filter."""
+
+    operation: Literal["retry", "compensate", "cancel"]
+    runs: list[Expected] | None = None
+    filter: Filter | None = None
+    step: str | None = Field(default=None, description="retry: only this step.")
+    reason: str = Field(default="", max_length=_REASON_MAX)
+
+    def asked(self) -> Asked:
+        """What each run's operation is given."""
+        given: dict[str, Any] = {"reason": self.reason}
+        return Asked(**given if self.step is None else {**given, "step": self.step})

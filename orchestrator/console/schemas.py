@@ -1,0 +1,77 @@
+"""The shapes of answers, for OpenAPI: made from the structs themselves, so that they can't disagree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from orchestrator.console.actions import Acted, Acts, Foreseen, Launched
+from orchestrator.console.desk import SagaRow, Shards
+from orchestrator.journal.port import Page
+from orchestrator.kernel.preview import Preview
+from orchestrator.views.look import RunLook
+from orchestrator.views.pulse import Pulse
+from orchestrator.views.statistics import Statistics
+from orchestrator.views.timeline import Entry
+
+
+class Entries(msgspec.Struct, frozen=True):
+    """Events of a run."""
+
+    events: tuple[Entry, ...]
+    length: int
+
+
+class SagaRows(msgspec.Struct, frozen=True):
+    """Sagas."""
+
+    sagas: tuple[SagaRow, ...]
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """What went wrong."""
+
+    type: str
+    message: str
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """Every answer that isn't a success. A 412 has the run as it is now, too."""
+
+    error: Problem
+
+
+_ANSWERS = (
+    *(Acted, Acts, Entries, Fault, Foreseen, Launched, Page, Preview),
+    *(Pulse, RunLook, SagaRows, Shards, Statistics),
+)
+_REF = "#/components/schemas/{name}"
+
+
+def answers(name: str) -> dict[int | str, dict[str, Any]]:
+    """What a route answers, by the name of its struct."""
+    return {200: _content(name)}
+
+
+def add_schemas(document: dict[str, Any]) -> dict[str, Any]:
+    """Put the structs' shapes and the faults into an OpenAPI document."""
+    _, found = msgspec.json.schema_components(_ANSWERS, ref_template=_REF)
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    for name, schema in found.items():
+        schemas[name] = schema
+    document["components"]["securitySchemes"] = {
+        "token": {"type": "http", "scheme": "bearer"},
+        "session": {"type": "apiKey", "in": "cookie", "name": "saga_session"},
+    }
+    document["security"] = [{"token": []}, {"session": []}]
+    for path in document["paths"].values():
+        for operation in path.values():
+            operation["responses"].pop("422", None)
+            operation["responses"]["4XX"] = _content("Fault") | {"description": "Refused."}
+    return document
+
+
+def _content(name: str) -> dict[str, Any]:
+    schema = {"$ref": _REF.format(name=name)}
+    return {"description": "Answered.", "content": {"application/json": {"schema": schema}}}

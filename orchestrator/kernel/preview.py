@@ -1,0 +1,289 @@
+"""``preview``: what an operation would do, found by doing it to a copy.
+
+The kernel's own ``react`` and ``pending`` are asked, so a preview can't disagree with the coordinator. Undos don't
+depend on values, so compensation is played to its end, every answer a yes; going forward does, so what comes after
+the first commands is only named.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from orchestrator.definition.plan import Call
+from orchestrator.errors import OperationRefusedError
+from orchestrator.kernel import events as ev
+from orchestrator.kernel import messages as msg
+from orchestrator.kernel.commands import Execute
+from orchestrator.kernel.decide import react
+from orchestrator.kernel.operate import possible
+from orchestrator.kernel.pending import pending
+from orchestrator.kernel.state import COMPLETE, KIND, PARKED, Phase, RunState, Status
+from orchestrator.kernel.summary import RunStatus, summarize
+
+_GUARDED_MAX = 100_000
+"""The most answers that are played: far above any run, so that a defect ends as an error."""
+
+
+class Action(msgspec.Struct, frozen=True):
+    """One command to a participant that would be sent."""
+
+    step: str
+    kind: ev.CommandKind
+    participant: str
+    queue: str
+    attempt: int
+    at_once: bool
+    """As soon as the operation is taken; else after others."""
+    args: dict[str, Any]
+    result: Any
+    """For an undo: the result that it is given."""
+
+
+class Left(msgspec.Struct, frozen=True):
+    """A step that stays as it is."""
+
+    step: str
+    status: str
+    why: str
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A step whose status changes without a command: it is stated, skipped or given up."""
+
+    step: str
+    before: str
+    after: str
+
+
+class Preview(msgspec.Struct, frozen=True):
+    """What an operation would do."""
+
+    operation: str
+    refused: str
+    """Why it can't be done now; empty if it can. Then nothing below says anything."""
+    length: int
+    """How many events the run has: what the preview is good for."""
+    events: tuple[str, ...]
+    """The types of the events that it would record at once."""
+    status: RunStatus
+    """The run's status right after it."""
+    runs: tuple[Action, ...]
+    """What would be done next: actions and callbacks."""
+    undoes: tuple[Action, ...]
+    """What would be undone, in order, if every undo succeeds."""
+    awaits: tuple[str, ...]
+    """Steps whose outstanding attempt has to be answered first; what took effect is then undone too."""
+    changes: tuple[Change, ...]
+    left: tuple[Left, ...]
+    ahead: tuple[str, ...]
+    """Steps that haven't begun, and may when the run goes on."""
+    ends: RunStatus
+    """The run's status when all of ``undoes`` has happened."""
+    warnings: tuple[str, ...]
+
+
+def preview(run: RunState, operation: msg.Operation | msg.Signal) -> Preview:
+    """What ``operation`` would do to ``run``, which is left as it is."""
+    name = type(operation).__name__.lower()
+    refused = _refusal(run, operation)
+    if refused:
+        return _nothing(run, name, refused)
+    turn = react(run, operation)
+    now = [command for command in _sent(turn.run) if _identity(command) not in _identities(run)]
+    play = _Play(turn.run)
+    play.to_the_end(operation.at)
+    sent = [*now, *(command for command in play.sent if _identity(command) not in _ids(now))]
+    undoes = [command for command in sent if command.kind == "undo"]
+    runs = [command for command in sent if command.kind != "undo"]
+    touched = {command.step for command in sent} | set(play.awaited)
+    return Preview(
+        operation=name,
+        refused="",
+        length=run.length,
+        events=tuple(type(event).__name__ for event in turn.events),
+        status=_status(turn.run),
+        runs=tuple(_action(command, at_once=command in now) for command in runs),
+        undoes=tuple(_action(command, at_once=command in now) for command in undoes),
+        awaits=tuple(play.awaited),
+        changes=tuple(_changes(run, play.run, touched)),
+        left=tuple(_left(run, play.run, touched)),
+        ahead=_ahead(turn.run),
+        ends=_status(play.run),
+        warnings=tuple(_warnings(run, play.run, operation, sent)),
+    )
+
+
+class _Play:
+    """A copy of a compensating run, every command of which is answered with a yes."""
+
+    def __init__(self, run: RunState) -> None:
+        self.run = run
+        self.sent: list[Execute] = []
+        self.awaited: list[str] = []
+
+    def to_the_end(self, at: float) -> None:
+        """Answer until nothing is outstanding; going forward there is nothing to answer."""
+        for _ in range(_GUARDED_MAX):
+            command = next(iter(_sent(self.run)), None)
+            if self.run.phase is not Phase.COMPENSATING or command is None:
+                break
+            if command.kind in {"do", "prepare"}:
+                self.awaited.append(command.step)
+            else:
+                self.sent.append(command)
+            self.run = react(self.run, _yes(command, max(at, command.due))).run
+        else:
+            raise AssertionError(f"run {self.run.run_id} doesn't come to rest")
+        if self.run.phase is Phase.COMPENSATED:
+            self.sent += _sent(self.run)
+
+
+def _refusal(run: RunState, operation: msg.Operation | msg.Signal) -> str:
+    if isinstance(operation, msg.Signal):
+        if run.phase is not Phase.FORWARD:
+            return f"the run is {run.phase.value}: a signal does nothing to it"
+        if operation.signal_id and operation.signal_id in run.signal_ids:
+            return f"a signal with the id {operation.signal_id!r} was received before"
+        return ""
+    try:
+        possible(run, operation)
+    except OperationRefusedError as error:
+        return str(error)
+    return ""
+
+
+def _nothing(run: RunState, name: str, refused: str) -> Preview:
+    status = _status(run)
+    return Preview(name, refused, run.length, (), status, (), (), (), (), (), (), status, ())
+
+
+def _sent(run: RunState) -> list[Execute]:
+    return [command for command in pending(run) if isinstance(command, Execute)]
+
+
+def _identity(command: Execute) -> tuple[str, str, int]:
+    return command.step, command.kind, command.attempt
+
+
+def _ids(commands: list[Execute]) -> set[tuple[str, str, int]]:
+    return {_identity(command) for command in commands}
+
+
+def _identities(run: RunState) -> set[tuple[str, str, int]]:
+    return _ids(_sent(run))
+
+
+def _yes(command: Execute, at: float) -> msg.Reply:
+    return msg.Reply(
+        at=at,
+        step=command.step,
+        kind=command.kind,
+        attempt=command.attempt,
+        outcome="succeeded",
+    )
+
+
+def _action(command: Execute, *, at_once: bool) -> Action:
+    return Action(
+        step=command.step,
+        kind=command.kind,
+        participant=command.participant,
+        queue=command.queue,
+        attempt=command.attempt,
+        at_once=at_once,
+        args=command.args,
+        result=command.result,
+    )
+
+
+def _status(run: RunState) -> RunStatus:
+    return summarize(run, 0, 0.0).status
+
+
+def _changes(before: RunState, after: RunState, touched: set[str]) -> list[Change]:
+    return [
+        Change(key, before.steps[key].status.value, step.status.value)
+        for key, step in after.steps.items()
+        if key in before.steps and key not in touched and step.status is not _was(before, key)
+    ]
+
+
+def _left(before: RunState, after: RunState, touched: set[str]) -> list[Left]:
+    return [
+        Left(key, step.status.value, _why_left(after, key))
+        for key, step in after.steps.items()
+        if key not in touched and step.status is _was(before, key)
+    ]
+
+
+def _why_left(run: RunState, key: str) -> str:
+    step = run.steps[key]
+    node = run.program.named[step.name]
+    if step.status in PARKED:
+        return "needs a person"
+    if run.phase in {Phase.COMPENSATING, Phase.COMPENSATED} and isinstance(node, Call):
+        if step.status is Status.UNDONE:
+            return ""
+        if node.read_only:
+            return "read-only: nothing to undo"
+        if not step.reached and step.status is not Status.DONE:
+            return "it can't have left anything behind"
+    if step.status in KIND and KIND[step.status] == "do" and step.status is Status.RUNNING:
+        return "under way"
+    return ""
+
+
+def _ahead(run: RunState) -> tuple[str, ...]:
+    if run.phase is not Phase.FORWARD:
+        return ()
+    begun = {step.name for step in run.steps.values()}
+    return tuple(node.name for node, _ in run.program.plan.steps() if node.name not in begun)
+
+
+def _warnings(
+    before: RunState,
+    after: RunState,
+    operation: msg.Operation | msg.Signal,
+    sent: list[Execute],
+) -> list[str]:
+    undone = [command.step for command in sent if command.kind == "undo"]
+    found = [
+        f"{key} may have taken effect and has no undo: its effect would be left behind, and the run"
+        " would stop there for a person"
+        for key, step in after.steps.items()
+        if step.status is Status.UNDO_PARKED and _was(before, key) is not Status.UNDO_PARKED
+    ]
+    found += [
+        f"{key} declares no undo: what it did would be left behind, only late attempts are stopped"
+        for key in undone
+        if after.call(key).undo is None and _was(before, key) in COMPLETE
+    ]
+    if isinstance(operation, msg.Resolve) and operation.undone:
+        found += _taken_at_word(before, operation.step)
+    found += [
+        f"an earlier attempt of {command.step} may have taken effect: its participant must know it again"
+        " by its idempotency key"
+        for command in sent
+        if command.kind == "do" and _may_happen_twice(before, command.step)
+    ]
+    return found
+
+
+def _was(run: RunState, key: str) -> Status | None:
+    return run.steps[key].status if key in run.steps else None
+
+
+def _taken_at_word(run: RunState, key: str) -> list[str]:
+    step = run.steps[key]
+    if not step.reached and KIND[step.status] != "undo":
+        return []
+    return [f"{key} is taken at your word: if it has an effect, that is left behind"]
+
+
+def _may_happen_twice(run: RunState, key: str) -> bool:
+    step = run.steps.get(key)
+    if step is None or not step.doubt:
+        return False
+    return not run.program.call(step.name).barrier

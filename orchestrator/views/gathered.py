@@ -1,0 +1,55 @@
+"""What one operation would do to many runs, added up from the preview of each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from orchestrator.kernel.preview import Action, Preview
+
+
+class Gathered(msgspec.Struct, frozen=True):
+    """The sums. Actions are named ``service.action``, undos too; commonest first."""
+
+    possible: int
+    refused: dict[str, int]
+    """Why it would be refused, to the number of runs."""
+    runs: dict[str, int]
+    undoes: dict[str, int]
+    ends: dict[str, int]
+    """Status to the number of runs that would come to it."""
+    warnings: dict[str, int]
+
+
+def gathered(previews: Iterable[Preview]) -> Gathered:
+    """Add previews up."""
+    possible = 0
+    refused, runs, undoes = Counter[str](), Counter[str](), Counter[str]()
+    ends, warnings = Counter[str](), Counter[str]()
+    for seen in previews:
+        if seen.refused:
+            refused[seen.refused] += 1
+            continue
+        possible += 1
+        runs.update(map(_name, seen.runs))
+        undoes.update(map(_name, seen.undoes))
+        ends[seen.ends] += 1
+        warnings.update(seen.warnings)
+    return Gathered(
+        possible,
+        _ordered(refused),
+        _ordered(runs),
+        _ordered(undoes),
+        _ordered(ends),
+        _ordered(warnings),
+    )
+
+
+def _name(action: Action) -> str:
+    return action.participant
+
+
+def _ordered(counts: Mapping[str, int]) -> dict[str, int]:
+    return dict(Counter(counts).most_common())

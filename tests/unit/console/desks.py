@@ -1,0 +1,91 @@
+"""A console over a journal in memory; its coordinator takes turns whenever an action waits for it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from fastapi import FastAPI
+from msgspec.structs import replace
+from starlette.testclient import TestClient
+
+from orchestrator.client import Client, ClientOptions
+from orchestrator.console import ConsoleOptions, Role, Token, console
+from orchestrator.console.access import digest
+from orchestrator.definition.plan import Plan, Sequence, Wait
+from orchestrator.definition.saga import Saga
+from tests.unit.cli.stage import Stage
+from tests.unit.coordinator.scripted import answer, plan_of, request
+
+SECRETS = {role: f"secret of the {role}" for role in Role}
+TOKENS = tuple(Token(f"the {role}", digest(secret), role) for role, secret in SECRETS.items())
+NARROW = Token("narrow", digest("narrow"), Role.OPERATOR, sagas=("shop",))
+PEER = ("127.0.0.1", 50_000)
+
+
+class Desks(Stage):
+    """A stage with a console on it."""
+
+    def __init__(self, sagas: dict[str, Saga[..., Any]] | None = None) -> None:
+        super().__init__()
+        self.sagas = sagas or {}
+        self.options = ConsoleOptions(
+            tokens=(*TOKENS, NARROW), mutations_per_min=1_000, look_every_s=0.01
+        )
+
+    def app(self, **options: Any) -> FastAPI:
+        """The console, with these of its options."""
+
+        def clients(actor: str) -> Client:
+            return Client(self.store, self.sagas, options=ClientOptions(actor), clock=self.now)
+
+        chosen = replace(self.options, **options)
+        return console(self.store, clients, self.sagas, chosen, self.now, self.sleep)
+
+    def http(self, who: Role | str | None = Role.OPERATOR, **options: Any) -> TestClient:
+        """A program with this role's token, or another's."""
+        secret = SECRETS[who] if isinstance(who, Role) else who
+        headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}
+        return TestClient(
+            self.app(**options),
+            base_url="http://localhost",
+            headers=headers,
+            client=PEER,
+            follow_redirects=False,
+        )
+
+    def browser(self, who: Role | str = Role.OPERATOR, **options: Any) -> TestClient:
+        """A browser that has signed in."""
+        made = self.http(None, **options)
+        secret = SECRETS[who] if isinstance(who, Role) else who
+        assert made.post("/login", data={"token": secret}).status_code == 303
+        return made
+
+    def parked(self, run_id: str = "cccc3333") -> str:
+        """A run past its pivot's first failure: charge is parked and can be retried, skipped or resolved."""
+        plan = plan_of("charge", "mail", attempts=1)
+        steps = (replace(plan.body.nodes[0], pivot=True), plan.body.nodes[1])
+        self.transport.handler = lambda work: answer(work, "unregistered")
+        self._launch(replace(plan, body=Sequence(steps)), run_id)
+        return run_id
+
+    def waiting(self, run_id: str = "dddd4444") -> str:
+        """A run that has reserved something and waits for a signal."""
+        self.mend()
+        plan = plan_of("reserve", saga="waits")
+        nodes = (*plan.body.nodes, Wait("approval", "approval"))
+        self._launch(replace(plan, body=Sequence(nodes)), run_id)
+        return run_id
+
+    def _launch(self, plan: Plan, run_id: str) -> None:
+        self.store.launch([request(plan, run_id, at=self.clock)])
+        if self.coordinator is None:
+            self.start()
+        self.turns(12)
+
+
+def hidden(page: str) -> dict[str, str]:
+    """The hidden fields of the last form of a page."""
+    form = page.rpartition("<form")[2]
+    found = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', form)
+    return {name: value.replace("&#34;", '"').replace("&amp;", "&") for name, value in found}
