@@ -150,7 +150,7 @@ def approved(sku: str) -> str:
 
 
 @saga()
-def patient(sku: str) -> str:
+def slow_reader(sku: str) -> str:
     """Wait for a person for as long as it takes."""
     wait_for("go", str)
     return announce(sku)

@@ -61,7 +61,7 @@ def test_a_result_that_is_not_there_says_why(sagas: Sagas) -> None:
     run = sagas.run(order, "apple", 2_000)
     with pytest.raises(AssertionError, match="no result: order: compensated: charge: no money"):
         _ = run.result
-    waiting = sagas.run(shop.patient, "apple")
+    waiting = sagas.run(shop.slow_reader, "apple")
     with pytest.raises(AssertionError, match=r"waiting for go: send it with run.signal"):
         _ = waiting.result
     slow = sagas.start(shop.approved, "apple")
@@ -211,7 +211,7 @@ def test_a_run_that_is_stuck_is_left_there(sagas: Sagas) -> None:
 
 
 def test_a_run_that_only_a_signal_can_end_is_left_waiting(sagas: Sagas) -> None:
-    run = sagas.run(shop.patient, "apple")
+    run = sagas.run(shop.slow_reader, "apple")
     assert run.status == "running"
     assert run.waiting == ["go"]
     assert sagas.now == datetime(2030, 1, 1, tzinfo=UTC)
@@ -312,11 +312,11 @@ def test_a_client_for_code_that_launches(sagas: Sagas) -> None:
 
 
 def test_a_participant_may_launch_a_saga_itself(sagas: Sagas) -> None:
-    client = sagas.client(order, shop.patient)
+    client = sagas.client(order, shop.slow_reader)
     seen = []
 
     def launch(customer: str, cents: int) -> str:
-        launched = client.launch(shop.patient, "pear")
+        launched = client.launch(shop.slow_reader, "pear")
         seen.append(launched.summary().status)
         return launched.id
 
@@ -325,7 +325,7 @@ def test_a_participant_may_launch_a_saga_itself(sagas: Sagas) -> None:
     assert seen == ["accepted"]  # it begins when the participant has returned
     assert [(run.saga.name, run.status) for run in sagas.runs] == [
         ("order", "completed"),
-        ("patient", "running"),
+        ("slow_reader", "running"),
     ]
 
 
