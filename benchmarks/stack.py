@@ -18,6 +18,7 @@ from sqlalchemy import make_url
 from benchmarks import tally
 from benchmarks.chain import BACKEND_VARIABLE, QUEUE
 from benchmarks.coordinating import PROFILE_VARIABLE
+from benchmarks.ledgers import SOURCE_VARIABLE, TARGET_VARIABLE
 from benchmarks.processes import Process
 from benchmarks.steps import DATABASE_VARIABLE, mixed, plain, stored
 from orchestrator.client import Client, Run
@@ -28,7 +29,7 @@ from orchestrator.transport.celery_app import make_celery
 from orchestrator.wiring import client, definitions
 from tests.servers import Postgres, Valkey
 
-APPS = ("benchmarks.steps",)
+APPS = ("benchmarks.steps", "benchmarks.ledgers")
 WORKER_PROCESSES = 2
 POLL_S = 0.004
 GIVE_UP_S = 60.0
