@@ -103,6 +103,8 @@ class ConsoleSettings(_Part):
     """Reached over HTTPS, also where a proxy ends it: cookies are sent over nothing else."""
     viewers_see_values: bool = False
     """Show inputs, arguments, results and tracebacks to viewers, too."""
+    redacted_shown_to: Literal["nobody", "admin", "operator"] = "nobody"
+    """Who is shown even what types declare redacted, with all roles above."""
     mutations_per_min: int = Field(default=120, ge=1)
     """For each principal."""
 

@@ -248,6 +248,9 @@ def console_options(settings: Settings, *, insecure_dev: bool = False) -> Consol
         session_s=given.session_s,
         https=given.https,
         viewers_see_values=given.viewers_see_values,
+        redacted_shown_to=None
+        if given.redacted_shown_to == "nobody"
+        else Role(given.redacted_shown_to),
         mutations_per_min=given.mutations_per_min,
     )
 

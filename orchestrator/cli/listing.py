@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from msgspec.structs import replace
 from rich.table import Table
 from rich.text import Text
 
@@ -54,6 +55,7 @@ def list_runs(
         step=step,
     )
     page = call.journal.runs(where, cursor, limit)
+    page = replace(page, runs=call.curtains.rows(page.runs))
     if call.out.json:
         call.out.data({"runs": page.runs, "cursor": page.cursor})
         return

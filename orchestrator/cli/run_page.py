@@ -159,6 +159,8 @@ class _Page:
             line.append(" pivot", style="yellow")
         if step.status not in {"done", NOT_BEGUN}:
             line.append(f"  {step.status}", style=look.style)
+        if step.decision:
+            line.append(f"  decision: {step.decision}", style="bold")
         for fact in self._facts(step):
             line.append(f"  {fact}", style="dim")
         branch = parent.add(line)
@@ -194,6 +196,9 @@ class _Page:
 
 
 def _attempt(attempt: Attempt) -> Text:
+    if not attempt.attempt:
+        why = f": {attempt.message}" if attempt.message else ""
+        return Text(f"{attempt.outcome} at {clock(attempt.at)}{why}", "dim")
     kind = "" if attempt.kind == "do" else f"{attempt.kind} "
     text = Text(f"{kind}attempt {attempt.attempt} {attempt.outcome} at {clock(attempt.at)}", "dim")
     if attempt.took_s is not None:

@@ -19,7 +19,7 @@ from orchestrator.errors import RunNotFoundError
 from orchestrator.journal.port import Recorded
 from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.look import RunLook, look
-from orchestrator.views.timeline import timeline
+from orchestrator.views.timeline import Entry, timeline
 
 SETTLED = frozenset({"completed", "compensated", "stuck"})
 """Nothing more happens to such a run by itself."""
@@ -63,7 +63,7 @@ def events(context: typer.Context, run: opt.RunId, at: At = None) -> None:
             raise RunNotFoundError(
                 f"run {row.run_id} hadn't been launched by {clock(then, day=True)}"
             )
-    entries = timeline(call.journal.plan(row.plan), records)
+    entries = _told(call, row, records)
     state = None if at is None else _seen(call, row, records, then)
     if call.out.json:
         call.out.data({"run_id": row.run_id, "events": entries, "state": state})
@@ -105,7 +105,7 @@ def _follow_lines(call: Invocation, run_id: str) -> str:
     told = 0
     while True:
         row = call.journal.find(run_id)
-        entries = timeline(call.journal.plan(row.plan), call.journal.history(run_id))
+        entries = _told(call, row, call.journal.history(run_id))
         for entry in entries[told:]:
             if call.out.json:
                 call.out.line({"run_id": run_id, **plain(entry)})
@@ -118,4 +118,8 @@ def _follow_lines(call: Invocation, run_id: str) -> str:
 
 
 def _seen(call: Invocation, row: RunSummary, records: list[Recorded], now: float) -> RunLook:
-    return look(call.journal.plan(row.plan), row, records, now)
+    return call.curtains.look(look(call.journal.plan(row.plan), row, records, now))
+
+
+def _told(call: Invocation, row: RunSummary, records: list[Recorded]) -> list[Entry]:
+    return call.curtains.entries(row, timeline(call.journal.plan(row.plan), records))
