@@ -12,6 +12,7 @@ from orchestrator.cli import options as opt
 from orchestrator.cli.invocation import Invocation, invocation
 from orchestrator.cli.looks import ago, short_ids, status_text
 from orchestrator.cli.output import table
+from orchestrator.cli.sources import ArchivePath, source
 from orchestrator.journal.port import Page
 from orchestrator.kernel.summary import RunSummary
 
@@ -38,6 +39,7 @@ def list_runs(
     stuck: opt.StuckOnly = False,
     limit: Limit = 20,
     cursor: Cursor = None,
+    archive: ArchivePath = None,
 ) -> None:
     """List runs, newest first."""
     call = invocation(context)
@@ -53,7 +55,7 @@ def list_runs(
         stuck=stuck,
         step=step,
     )
-    page = call.journal.runs(where, cursor, limit)
+    page = source(call, archive).runs(where, cursor, limit)
     if call.out.json:
         call.out.data({"runs": page.runs, "cursor": page.cursor})
         return

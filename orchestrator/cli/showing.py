@@ -14,11 +14,10 @@ from orchestrator.cli.looks import clock
 from orchestrator.cli.output import plain
 from orchestrator.cli.parsing import moment
 from orchestrator.cli.run_page import events_table, run_page
+from orchestrator.cli.sources import ArchivePath, source
 from orchestrator.cli.watching import watch_all
 from orchestrator.errors import RunNotFoundError
-from orchestrator.journal.port import Recorded
-from orchestrator.kernel.summary import RunSummary
-from orchestrator.views.look import RunLook, look
+from orchestrator.views.look import look
 from orchestrator.views.timeline import timeline
 
 SETTLED = frozenset({"completed", "compensated", "stuck"})
@@ -39,22 +38,28 @@ OneRun = Annotated[
 ]
 
 
-def show(context: typer.Context, run: opt.RunId, *, full: Full = False) -> None:
+def show(
+    context: typer.Context, run: opt.RunId, *, full: Full = False, archive: ArchivePath = None
+) -> None:
     """Show a run: its plan with the state of every step, why it waits, and what can be done."""
     call = invocation(context)
-    row = call.journal.find(run)
-    seen = _seen(call, row, call.journal.history(row.run_id), call.now())
+    where = source(call, archive)
+    row = where.find(run)
+    seen = look(where.plan(row.plan), row, where.history(row.run_id), call.now())
     if call.out.json:
         call.out.data(seen)
     else:
         call.out.show(*run_page(seen, call.now(), call.out, full=full))
 
 
-def events(context: typer.Context, run: opt.RunId, at: At = None) -> None:
+def events(
+    context: typer.Context, run: opt.RunId, at: At = None, archive: ArchivePath = None
+) -> None:
     """List a run's events; with --at only those up to a time, and the state they had made."""
     call = invocation(context)
-    row = call.journal.find(run)
-    records = call.journal.history(row.run_id)
+    where = source(call, archive)
+    row = where.find(run)
+    records = where.history(row.run_id)
     then = call.now()
     if at is not None:
         then = moment(at, call.now(), "--at")
@@ -63,8 +68,9 @@ def events(context: typer.Context, run: opt.RunId, at: At = None) -> None:
             raise RunNotFoundError(
                 f"run {row.run_id} hadn't been launched by {clock(then, day=True)}"
             )
-    entries = timeline(call.journal.plan(row.plan), records)
-    state = None if at is None else _seen(call, row, records, then)
+    plan = where.plan(row.plan)
+    entries = timeline(plan, records)
+    state = None if at is None else look(plan, row, records, then)
     if call.out.json:
         call.out.data({"run_id": row.run_id, "events": entries, "state": state})
     elif not entries:
@@ -93,7 +99,7 @@ def _follow_drawn(call: Invocation, run_id: str) -> str:
     with Live(console=call.out.console, auto_refresh=False) as live:
         while True:
             row = call.journal.find(run_id)
-            seen = _seen(call, row, call.journal.history(run_id), call.now())
+            seen = look(call.journal.plan(row.plan), row, call.journal.history(run_id), call.now())
             live.update(Group(*run_page(seen, call.now(), call.out, full=False)), refresh=True)
             if row.status in SETTLED:
                 return row.status
@@ -115,7 +121,3 @@ def _follow_lines(call: Invocation, run_id: str) -> str:
         if row.status in SETTLED:
             return row.status
         call.backend.sleep(LOOK_EVERY_S)
-
-
-def _seen(call: Invocation, row: RunSummary, records: list[Recorded], now: float) -> RunLook:
-    return look(call.journal.plan(row.plan), row, records, now)
