@@ -18,7 +18,6 @@ from sqlalchemy import make_url
 from benchmarks import tally
 from benchmarks.chain import BACKEND_VARIABLE, QUEUE
 from benchmarks.coordinating import PROFILE_VARIABLE
-from benchmarks.ledgers import SOURCE_VARIABLE, TARGET_VARIABLE
 from benchmarks.processes import Process
 from benchmarks.steps import DATABASE_VARIABLE, mixed, plain, stored
 from orchestrator.client import Client, Run

@@ -151,6 +151,8 @@ class Settings(BaseSettings):
     """How old they have to be for that: longer than any atomic group takes to decide."""
     payload_limit_bytes: int = Field(default=1024 * 1024, ge=1024)
     """The largest input, argument, result or signal, encoded."""
+    archive_folder: str = "saga-archive"
+    """Where ``saga archive`` writes, unless it is told otherwise with ``--to``."""
     actor: str = Field(default_factory=_actor)
     """Who operations from here are recorded for."""
     log_level: str = "INFO"

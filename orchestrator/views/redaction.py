@@ -7,14 +7,14 @@ by itself. Everything that shows a run asks here, whatever it shows it on.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
 from msgspec.structs import replace
 
 from orchestrator.definition.plan import Path, Plan
 from orchestrator.definition.secrecy import REDACTED, Secrecy, hidden, texts_in
-from orchestrator.journal.port import ReaderJournal, Recorded
+from orchestrator.journal.port import Recorded
 from orchestrator.kernel.preview import Action, Preview
 from orchestrator.kernel.program import RESULT
 from orchestrator.kernel.summary import RunSummary
@@ -150,10 +150,22 @@ class Curtain:
                 return thing
 
 
+class Kept(Protocol):
+    """Where runs are kept: a journal or an archive."""
+
+    def plan(self, plan_hash: str) -> Plan:
+        """A stored plan."""
+        ...
+
+    def history(self, run_id: str) -> list[Recorded]:
+        """A run's events in order."""
+        ...
+
+
 class Curtains:
     """The curtain of any run of a journal. Plans that redact nothing cost nothing."""
 
-    def __init__(self, journal: ReaderJournal) -> None:
+    def __init__(self, journal: Kept) -> None:
         self._journal = journal
         self._redact: dict[str, bool] = {}
 

@@ -7,7 +7,9 @@ from orchestrator.views.attempts import Attempt, repeated
 
 
 def _tried(*kinds: CommandKind) -> list[str]:
-    return list(repeated(Attempt(kind, number, 0.0, "failed") for number, kind in enumerate(kinds, 1)))
+    return list(
+        repeated(Attempt(kind, number, 0.0, "failed") for number, kind in enumerate(kinds, 1))
+    )
 
 
 def test_an_action_and_its_undo_are_not_two_attempts() -> None:
