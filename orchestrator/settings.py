@@ -116,6 +116,16 @@ class ConsoleSettings(_Part):
         return value
 
 
+class MetricsSettings(_Part):
+    """Where metrics are served for Prometheus; nowhere unless a port is set. The console has its own, at /metrics."""
+
+    host: str = "127.0.0.1"
+    """Reachable without credentials: an address of an inner network at most."""
+    coordinator_port: int | None = Field(default=None, ge=0, le=65_535)
+    """0 takes a free one, told in the log."""
+    worker_port: int | None = Field(default=None, ge=0, le=65_535)
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Times in seconds."""
 
@@ -157,6 +167,10 @@ class Settings(BaseSettings):
     """Who operations from here are recorded for."""
     log_level: str = "INFO"
     """Python's logging level."""
+    log_format: Literal["text", "json"] = "text"
+    """Lines for people, or a JSON object each; run, step and attempt are in both."""
+    metrics: MetricsSettings = MetricsSettings()
+    """In the environment ``SAGA_METRICS__COORDINATOR_PORT`` and its kin."""
     console: ConsoleSettings = ConsoleSettings()
     """In the environment ``SAGA_CONSOLE__PORT`` and its kin, lists as JSON."""
 
