@@ -36,6 +36,7 @@ def list_runs(
     text: opt.Words = None,
     step: Step = None,
     stuck: opt.StuckOnly = False,
+    cluster: opt.Cluster = None,
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> None:
@@ -51,6 +52,7 @@ def list_runs(
         since=since,
         text=text,
         stuck=stuck,
+        cluster=cluster,
         step=step,
     )
     page = call.journal.runs(where, cursor, limit)

@@ -6,12 +6,13 @@ use: a run that moves meanwhile is read again before it counts as different.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from orchestrator.errors import IllegalEventError, RunNotFoundError
-from orchestrator.journal.port import Journal, RunFilter
+from orchestrator.journal.port import Cluster, Journal, RunFilter
 from orchestrator.kernel.events import RunLaunched
 from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.replay import row_of
@@ -27,6 +28,7 @@ def differences(journal: Journal) -> Iterator[str]:
     """One line per run whose row isn't what a replay of its events makes, or that has no row."""
     yield from _rows_against_log(journal)
     yield from _log_without_rows(journal)
+    yield from _clusters_against_rows(journal)
 
 
 def _rows_against_log(journal: Journal) -> Iterator[str]:
@@ -87,3 +89,38 @@ def _log_without_rows(journal: Journal) -> Iterator[str]:
             rows = journal.runs(RunFilter(ids=tuple(begun)), None, len(begun)).runs
             for run_id in sorted(set(begun) - {row.run_id for row in rows}):
                 yield f"run {run_id}: it is in the log of shard {shard} and has no row"
+
+
+def _clusters_against_rows(journal: Journal) -> Iterator[str]:
+    """The index of incidents has to find what the rows say, no more and no less."""
+    for _ in range(_LOOKS):
+        found, expected = Counter[str](), Counter[str]()
+        for cluster in _clusters(journal):
+            found[cluster.cluster] = cluster.incidents
+        for run in _stuck(journal):
+            expected.update(incident.cluster for incident in run.incidents)
+        if found == expected:
+            return
+    for name in sorted(found.keys() | expected.keys()):
+        if found[name] != expected[name]:
+            yield f"cluster {name}: the index has {found[name]} incidents of it, the runs {expected[name]}"
+
+
+def _clusters(journal: Journal) -> Iterator[Cluster]:
+    cursor = None
+    while True:
+        page = journal.clusters((), cursor, _PAGE)
+        yield from page.clusters
+        cursor = page.cursor
+        if cursor is None:
+            return
+
+
+def _stuck(journal: Journal) -> Iterator[RunSummary]:
+    cursor = None
+    while True:
+        page = journal.runs(RunFilter(stuck=True), cursor, _PAGE)
+        yield from page.runs
+        cursor = page.cursor
+        if cursor is None:
+            return
