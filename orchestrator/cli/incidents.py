@@ -16,6 +16,7 @@ from orchestrator.cli.repairing import OneStep, one_or_many
 from orchestrator.errors import AmbiguousRunError, RunNotFoundError
 from orchestrator.journal.port import Cluster, Page, RunFilter
 from orchestrator.kernel import messages as msg
+from orchestrator.views.trouble import DIRECTIONS
 
 incidents = typer.Typer(
     help="What needs a person, by its cause: which runs, since when, and who is on it.",
@@ -24,16 +25,6 @@ incidents = typer.Typer(
 
 _NAMED = 5
 """How many clusters an ambiguity error names."""
-DIRECTIONS = {
-    "do": "forward",
-    "undo": "undo",
-    "callback": "callback",
-    "prepare": "vote",
-    "commit": "commit",
-    "abort": "abort",
-}
-"""What the direction of an incident is called."""
-
 Saga = Annotated[str | None, typer.Option("--saga", help="Only incidents of this saga.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="The most to show.")]
 Cursor = Annotated[
@@ -141,7 +132,7 @@ def one_line(error: str, message: str) -> str:
 
 def _cluster(call: Invocation, wanted: str) -> Cluster:
     """By id or its beginning. Raises ``RunNotFoundError``, ``AmbiguousRunError``."""
-    found = call.journal.clusters((), None, _NAMED, wanted).clusters if wanted else ()
+    found = list(call.journal.clusters((), None, _NAMED, wanted).clusters) if wanted else []
     if not found:
         raise RunNotFoundError(f"no open incident is of a cluster {wanted!r}")
     if len(found) > 1:

@@ -51,13 +51,20 @@ def coordinator(context: typer.Context) -> None:
     for warning in call.backend.probe(call.settings).broker().warnings:
         _log.warning("%s", warning)
     driver = wiring.coordinator(call.settings, call.journal)
+    sagas = call.definitions.sagas if call.settings.incidents.saga else {}
+    wake = wiring.transport(call.settings).poke
+    teller = wiring.notifier(call.settings, call.journal, sagas, wake)
     _on_stop_signals(driver.stop)
     _log.info(
         "coordinator over %s and %s",
         _shown(call.settings.journal_url),
         _shown(call.settings.broker_url),
     )
-    driver.run()
+    teller.start()
+    try:
+        driver.run()
+    finally:
+        teller.stop()
     _log.info("coordinator stopped: its shards are handed over")
 
 

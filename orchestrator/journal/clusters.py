@@ -85,7 +85,7 @@ def reindex(connection: Connection, runs: Iterable[RunSummary]) -> None:
     """Add the index rows of runs that have none."""
     rows = incident_rows(runs)
     if rows:
-        values = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+        values: list[dict[str, Any]] = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
         connection.execute(insert(INCIDENT), values)
 
 

@@ -91,19 +91,20 @@ def _log_without_rows(journal: Journal) -> Iterator[str]:
                 yield f"run {run_id}: it is in the log of shard {shard} and has no row"
 
 
-def _clusters_against_rows(journal: Journal) -> Iterator[str]:
+def _clusters_against_rows(journal: Journal) -> Iterable[str]:
     """The index of incidents has to find what the rows say, no more and no less."""
+    wrong: list[str] = []
     for _ in range(_LOOKS):
-        found, expected = Counter[str](), Counter[str]()
-        for cluster in _clusters(journal):
-            found[cluster.cluster] = cluster.incidents
-        for run in _stuck(journal):
-            expected.update(incident.cluster for incident in run.incidents)
-        if found == expected:
-            return
-    for name in sorted(found.keys() | expected.keys()):
-        if found[name] != expected[name]:
-            yield f"cluster {name}: the index has {found[name]} incidents of it, the runs {expected[name]}"
+        found = Counter({one.cluster: one.incidents for one in _clusters(journal)})
+        said = Counter(one.cluster for run in _stuck(journal) for one in run.incidents)
+        wrong = [
+            f"cluster {name}: the index has {found[name]} incidents of it, the runs have {said[name]}"
+            for name in sorted(found.keys() | said.keys())
+            if found[name] != said[name]
+        ]
+        if not wrong:
+            return []
+    return wrong
 
 
 def _clusters(journal: Journal) -> Iterator[Cluster]:

@@ -21,6 +21,16 @@ from orchestrator.views.waiting import why_it_waits
 ERRORS_SHOWN = 3
 """The most errors of an incident, the newest last."""
 
+DIRECTIONS: dict[ev.CommandKind, str] = {
+    "do": "forward",
+    "undo": "undo",
+    "callback": "callback",
+    "prepare": "vote",
+    "commit": "commit",
+    "abort": "abort",
+}
+"""What the direction of an incident is called."""
+
 Stands = Literal["took effect", "may have taken effect", "undone", "no effect", "not begun"]
 
 
@@ -87,18 +97,19 @@ def _raised(records: Iterable[Recorded]) -> dict[tuple[str, ev.CommandKind], lis
     for record in records:
         match record.event:
             case ev.StepFailed() as event:
-                place, one = (event.step, event.kind), _error(event, event.failure)
+                one = _error(event, event.failure)
+                found.setdefault((event.step, event.kind), []).append(one)
             case ev.StepRefused() as event:
-                place, one = (event.step, "do"), _error(event, event.failure)
+                one = _error(event, event.failure)
+                found.setdefault((event.step, "do"), []).append(one)
             case ev.StepInDoubt() as event:
-                place = (event.step, event.kind)
                 one = Raised(event.at, event.attempt, event.reason)
+                found.setdefault((event.step, event.kind), []).append(one)
             case ev.HeuristicFound() as event:
-                place = (event.step, event.kind)
                 one = Raised(event.at, event.attempt, event.reason, event.found)
+                found.setdefault((event.step, event.kind), []).append(one)
             case _:
-                continue
-        found.setdefault(place, []).append(one)
+                pass
     return found
 
 

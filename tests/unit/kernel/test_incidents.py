@@ -116,7 +116,7 @@ def test_numbers_ids_and_quoted_values_are_left_out(message: str, left: str) -> 
 
 def test_saga_step_direction_type_and_frame_tell_causes_apart() -> None:
     same = ("shop", "charge", "do", "Broken", "m", "f")
-    others = [same[:i] + ("other",) + same[i + 1 :] for i in range(6)]
+    others = [(*same[:i], "other", *same[i + 1 :]) for i in range(6)]
     assert len({fingerprint(*one) for one in (same, *others)}) == 7  # type: ignore[arg-type]
 
 
