@@ -31,6 +31,17 @@ def differences(journal: Journal) -> Iterator[str]:
     yield from _clusters_against_rows(journal)
 
 
+def stuck_runs(journal: Journal) -> Iterator[RunSummary]:
+    """Every run that needs a person, newest first."""
+    cursor = None
+    while True:
+        page = journal.runs(RunFilter(stuck=True), cursor, _PAGE)
+        yield from page.runs
+        cursor = page.cursor
+        if cursor is None:
+            return
+
+
 def _rows_against_log(journal: Journal) -> Iterator[str]:
     cursor = None
     while True:
@@ -96,7 +107,7 @@ def _clusters_against_rows(journal: Journal) -> Iterable[str]:
     wrong: list[str] = []
     for _ in range(_LOOKS):
         found = Counter({one.cluster: one.incidents for one in _clusters(journal)})
-        said = Counter(one.cluster for run in _stuck(journal) for one in run.incidents)
+        said = Counter(one.cluster for run in stuck_runs(journal) for one in run.incidents)
         wrong = [
             f"cluster {name}: the index has {found[name]} incidents of it, the runs have {said[name]}"
             for name in sorted(found.keys() | said.keys())
@@ -112,16 +123,6 @@ def _clusters(journal: Journal) -> Iterator[Cluster]:
     while True:
         page = journal.clusters((), cursor, _PAGE)
         yield from page.clusters
-        cursor = page.cursor
-        if cursor is None:
-            return
-
-
-def _stuck(journal: Journal) -> Iterator[RunSummary]:
-    cursor = None
-    while True:
-        page = journal.runs(RunFilter(stuck=True), cursor, _PAGE)
-        yield from page.runs
         cursor = page.cursor
         if cursor is None:
             return
