@@ -30,7 +30,15 @@ from orchestrator.errors import (
     RunNotFoundError,
     UnknownSagaError,
 )
-from orchestrator.journal.port import Journal, LeaseState, Page, Recorded, RunFilter
+from orchestrator.journal.port import (
+    Cluster,
+    ClusterPage,
+    Journal,
+    LeaseState,
+    Page,
+    Recorded,
+    RunFilter,
+)
 from orchestrator.kernel.preview import Preview
 from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.look import RunLook, look
@@ -134,6 +142,21 @@ class Desk:
         """A page of the runs that they may see."""
         page = self.journal.runs(replace(where, sagas=who.sagas), cursor, limit)
         return replace(page, runs=tuple(self._row_for(who, run) for run in page.runs))
+
+    def clusters(
+        self, who: Principal, saga: str = "", cursor: str | None = None, limit: int = 50
+    ) -> ClusterPage:
+        """Open incidents by their cause, those of the sagas that they may see."""
+        if saga and not who.may_see(saga):
+            saga = _NOTHING
+        return self.journal.clusters((saga,) if saga else who.sagas, cursor, limit)
+
+    def cluster(self, who: Principal, cluster: str) -> Cluster:
+        """One cluster. Raises ``RunNotFoundError`` when no incident of it is open."""
+        for one in self.journal.clusters(who.sagas, None, 1, cluster or _NOTHING).clusters:
+            if one.cluster == cluster:
+                return one
+        raise RunNotFoundError(f"no open incident is of the cluster {cluster!r}")
 
     def seen(
         self, who: Principal, run: str, *, after: int | None = None, at: float | None = None

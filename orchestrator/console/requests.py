@@ -10,9 +10,11 @@ from orchestrator.definition.values import encode
 from orchestrator.errors import InvalidInputError
 from orchestrator.kernel import messages as msg
 
-OperationName = Literal["retry", "skip", "resolve", "forget", "compensate", "cancel", "signal"]
+OperationName = Literal[
+    "retry", "skip", "resolve", "forget", "acknowledge", "compensate", "cancel", "signal"
+]
 OPERATIONS: tuple[OperationName, ...] = get_args(OperationName)
-BULK: tuple[OperationName, ...] = ("retry", "compensate", "cancel")
+BULK: tuple[OperationName, ...] = ("retry", "compensate", "cancel", "acknowledge")
 """Those that make sense for many runs at once."""
 
 _TAKES: dict[OperationName, frozenset[str]] = {
@@ -20,6 +22,7 @@ _TAKES: dict[OperationName, frozenset[str]] = {
     "skip": frozenset({"step", "result"}),
     "resolve": frozenset({"step", "result", "undone"}),
     "forget": frozenset({"step"}),
+    "acknowledge": frozenset({"step", "cluster"}),
     "compensate": frozenset(),
     "cancel": frozenset(),
     "signal": frozenset({"name", "data"}),
@@ -42,10 +45,13 @@ class Strict(BaseModel):
 class Asked(Strict):
     """What an operation is given. Which fields it takes depends on the operation."""
 
-    step: str | None = Field(default=None, description="retry, skip, resolve, forget: the step.")
+    step: str | None = Field(
+        default=None, description="retry, skip, resolve, forget, acknowledge: the step."
+    )
     args: dict[str, Any] | None = Field(default=None, description="retry: arguments to replace.")
     result: Any = Field(default=None, description="skip, resolve: the step's result.")
     undone: bool = Field(default=False, description="resolve: it has no effect.")
+    cluster: str | None = Field(default=None, description="acknowledge: only its incidents.")
     name: str | None = Field(default=None, description="signal: what a step waits for.")
     data: Any = Field(default=None, description="signal: what it carries.")
     reason: str = Field(default="", max_length=_REASON_MAX, description="Why; kept with the event.")
@@ -77,6 +83,8 @@ class Asked(Strict):
                 return msg.Resolve(**asked, step=step, undone=self.undone, result=result)
             case "forget":
                 return msg.Forget(**asked, step=step)
+            case "acknowledge":
+                return msg.Acknowledge(**asked, step=self.step, cluster=self.cluster)
             case "compensate":
                 return msg.Compensate(**asked)
             case "cancel":
@@ -129,18 +137,23 @@ class Filter(Strict):
     launched_after: float | None = None
     launched_before: float | None = None
     stuck: bool = False
+    cluster: str | None = None
 
 
 class Bulk(Strict):
     """One operation for many runs: named, or all that fit a filter."""
 
-    operation: Literal["retry", "compensate", "cancel"]
+    operation: Literal["retry", "compensate", "cancel", "acknowledge"]
     runs: list[Expected] | None = None
     filter: Filter | None = None
-    step: str | None = Field(default=None, description="retry: only this step.")
+    step: str | None = Field(default=None, description="retry, acknowledge: only this step.")
     reason: str = Field(default="", max_length=_REASON_MAX)
 
     def asked(self) -> Asked:
         """What each run's operation is given."""
         given: dict[str, Any] = {"reason": self.reason}
-        return Asked(**given if self.step is None else {**given, "step": self.step})
+        if self.step is not None:
+            given["step"] = self.step
+        if self.operation == "acknowledge" and self.filter is not None and self.filter.cluster:
+            given["cluster"] = self.filter.cluster
+        return Asked(**given)

@@ -8,8 +8,9 @@ import msgspec
 
 from orchestrator.console.actions import Acted, Acts, Foreseen, Launched
 from orchestrator.console.desk import SagaRow, Shards
-from orchestrator.journal.port import Page
+from orchestrator.journal.port import Cluster, ClusterPage, Page
 from orchestrator.kernel.preview import Preview
+from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.look import RunLook
 from orchestrator.views.pulse import Pulse
 from orchestrator.views.statistics import Statistics
@@ -21,6 +22,14 @@ class Entries(msgspec.Struct, frozen=True):
 
     events: tuple[Entry, ...]
     length: int
+
+
+class ClusterRuns(msgspec.Struct, frozen=True):
+    """A cluster with a page of its runs."""
+
+    cluster: Cluster
+    runs: tuple[RunSummary, ...]
+    cursor: str | None
 
 
 class SagaRows(msgspec.Struct, frozen=True):
@@ -43,6 +52,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 _ANSWERS = (
+    *(ClusterPage, ClusterRuns),
     *(Acted, Acts, Entries, Fault, Foreseen, Launched, Page, Preview),
     *(Pulse, RunLook, SagaRows, Shards, Statistics),
 )

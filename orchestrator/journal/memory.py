@@ -13,13 +13,14 @@ from typing import Any
 
 from orchestrator.definition.plan import Plan, decode_plan
 from orchestrator.errors import FencedError, InvalidInputError, RunNotFoundError, UnknownSagaError
-from orchestrator.journal import log
+from orchestrator.journal import clusters, log
 from orchestrator.journal.launches import LaunchRow, launch_rows, plans_of
 from orchestrator.journal.leases import FORGET_AFTER_TTLS
 from orchestrator.journal.matching import counted, found_run, page_of
 from orchestrator.journal.plans import check_same
 from orchestrator.journal.port import (
     Archived,
+    ClusterPage,
     InboxItem,
     Launched,
     LaunchRequest,
@@ -85,11 +86,12 @@ class _Tables:
         self.keys: dict[tuple[str, str], str] = {}
         self.runs: dict[str, RunSummary] = {}
         self.plans: dict[str, bytes] = {}
+        self.notices: dict[str, float] = {}
 
     def copied(self) -> _Tables:
         other = copy(self)
         other.shards = [shard.copied() for shard in self.shards]
-        for name in ("alive", "inbox", "keys", "runs", "plans"):
+        for name in ("alive", "inbox", "keys", "runs", "plans", "notices"):
             setattr(other, name, dict(getattr(self, name)))
         return other
 
@@ -265,6 +267,28 @@ class MemoryJournal:
         """A page of runs, newest first. Raises ``InvalidInputError`` for a malformed cursor."""
         with self._lock:
             return page_of(list(self._tables.runs.values()), where, cursor, limit)
+
+    def clusters(
+        self,
+        sagas: Sequence[str] = (),
+        cursor: str | None = None,
+        limit: int = 50,
+        prefix: str = "",
+    ) -> ClusterPage:
+        """A page of clusters of open incidents; see the port."""
+        with self._lock:
+            runs = self._tables.runs.values()
+            return clusters.page_in_memory(runs, sagas, prefix, cursor, limit)
+
+    def noticed(self) -> dict[str, float]:
+        """When people were last told of a cluster."""
+        with self._lock:
+            return dict(self._tables.notices)
+
+    def claim_notice(self, cluster: str, now: float, every_s: float) -> bool:
+        """Whether it is the caller who tells people of a cluster now; see the port."""
+        with self._lock:
+            return clusters.claim_in_memory(self._tables.notices, cluster, now, every_s)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Saga to status to number of runs."""

@@ -37,6 +37,8 @@ class Failure(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
     kinds: tuple[str, ...] = ()
     traceback: str = ""
     data: Any = None
+    frame: str = ""
+    """The innermost function of the user's own code that it came through, as ``module:function``."""
 
 
 class _Event(msgspec.Struct, gc=False, frozen=True, tag=True, omit_defaults=True, kw_only=True):
@@ -285,6 +287,13 @@ class HeuristicForgotten(_Event, frozen=True):
     reason: str = ""
 
 
+class IncidentAcknowledged(_Event, frozen=True):
+    """An operator took an incident on: nobody needs to be told of it any more."""
+
+    step: str
+    reason: str = ""
+
+
 Event = (
     RunLaunched
     | StepSucceeded
@@ -312,4 +321,5 @@ Event = (
     | BranchAborted
     | HeuristicFound
     | HeuristicForgotten
+    | IncidentAcknowledged
 )

@@ -11,6 +11,7 @@ from orchestrator.errors import ExpressionError, OperationRefusedError
 from orchestrator.kernel import events as ev
 from orchestrator.kernel import messages as msg
 from orchestrator.kernel import operate_group
+from orchestrator.kernel.incidents import incidents
 from orchestrator.kernel.state import (
     ENDED,
     EXECUTING,
@@ -72,6 +73,8 @@ def possible(run: RunState, operation: msg.Operation) -> list[ev.Event]:
             return _compensate(run, operation, operation.reason or "cancelled")
         case msg.Forget():
             return operate_group.forget(run, operation)
+        case msg.Acknowledge():
+            return _acknowledge(run, operation)
 
 
 def _retry(run: RunState, operation: msg.Retry) -> list[ev.Event]:
@@ -233,6 +236,32 @@ def _compensate(
         ev.CompensationStarted(
             at=operation.at, actor=operation.actor, request=operation.request, reason=reason
         )
+    ]
+
+
+def _acknowledge(run: RunState, operation: msg.Acknowledge) -> list[ev.Event]:
+    if operation.step is not None:
+        _step(run, operation.step)
+    asked = [
+        one.step
+        for one in incidents(run)
+        if operation.step in {None, one.step} and operation.cluster in {None, one.cluster}
+    ]
+    keys = [key for key in asked if run.open_incidents[key].acked_at is None]
+    if not keys:
+        what = f"step {operation.step!r}" if operation.step else "the run"
+        by = ", ".join(sorted({run.open_incidents[key].acked_by for key in asked}))
+        why = f"was acknowledged by {by or 'somebody'} before" if asked else "has no open incident"
+        raise OperationRefusedError(f"{what} {why}")
+    return [
+        ev.IncidentAcknowledged(
+            at=operation.at,
+            actor=operation.actor,
+            request=operation.request,
+            step=key,
+            reason=operation.reason,
+        )
+        for key in keys
     ]
 
 

@@ -103,6 +103,15 @@ class StepState(msgspec.Struct, gc=False, frozen=True):
     """For a branch: what it did against its group's decision."""
 
 
+class OpenIncident(msgspec.Struct, gc=False, frozen=True):
+    """Since when a step needs a person, and who has taken that on."""
+
+    since: float
+    acked_at: float | None = None
+    acked_by: str = ""
+    ack_reason: str = ""
+
+
 class RunState(msgspec.Struct, gc=False):
     """One run. Never changed once it is handed out."""
 
@@ -139,6 +148,9 @@ class RunState(msgspec.Struct, gc=False):
     result: Any = None
     ended_at: float | None = None
     incidents: int = 0
+    """How many were opened so far, those of callbacks aside."""
+    open_incidents: dict[str, OpenIncident] = {}
+    """By step: exactly those that are parked."""
     length: int = 0
     """How many events made this state."""
 
