@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import (
+    auditing,
     database,
     desk,
     doubting,
@@ -18,6 +19,7 @@ from orchestrator.cli import (
     launching,
     linting,
     listing,
+    pausing,
     plans,
     repairing,
     serving,
@@ -53,6 +55,7 @@ app.command("list", rich_help_panel=_LOOK)(listing.list_runs)
 app.command("show", rich_help_panel=_LOOK)(showing.show)
 app.command("events", rich_help_panel=_LOOK)(showing.events)
 app.command("watch", rich_help_panel=_LOOK)(showing.watch)
+app.command("audit", rich_help_panel=_LOOK)(auditing.audit)
 app.command("stats", rich_help_panel=_LOOK)(figures.stats)
 app.command("retry", rich_help_panel=_REPAIR)(repairing.retry)
 app.command("skip", rich_help_panel=_REPAIR)(repairing.skip)
@@ -60,6 +63,8 @@ app.command("resolve", rich_help_panel=_REPAIR)(repairing.resolve)
 app.command("forget", rich_help_panel=_REPAIR)(repairing.forget)
 app.command("compensate", rich_help_panel=_REPAIR)(repairing.compensate)
 app.command("cancel", rich_help_panel=_REPAIR)(repairing.cancel)
+app.command("pause", rich_help_panel=_REPAIR)(pausing.pause)
+app.command("resume", rich_help_panel=_REPAIR)(pausing.resume)
 app.command("signal", rich_help_panel=_REPAIR)(repairing.signal)
 app.command("plans", rich_help_panel=_PLANS)(plans.plans)
 app.command("draw", rich_help_panel=_PLANS)(plans.draw)

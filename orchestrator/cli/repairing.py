@@ -78,7 +78,7 @@ def retry(
     )
 
     message = msg.Retry(at=call.now(), actor=call.actor, step=step, args=args, reason=reason)
-    _one_or_many(call, run, where, message, step=step, yes=yes, dry_run=dry_run)
+    one_or_many(call, run, where, message, step=step, yes=yes, dry_run=dry_run)
 
 
 def compensate(
@@ -112,7 +112,7 @@ def compensate(
     )
 
     message = msg.Compensate(at=call.now(), actor=call.actor, reason=reason)
-    _one_or_many(call, run, where, message, yes=yes, dry_run=dry_run)
+    one_or_many(call, run, where, message, yes=yes, dry_run=dry_run)
 
 
 def cancel(
@@ -146,7 +146,7 @@ def cancel(
     )
 
     message = msg.Cancel(at=call.now(), actor=call.actor, reason=reason)
-    _one_or_many(call, run, where, message, yes=yes, dry_run=dry_run)
+    one_or_many(call, run, where, message, yes=yes, dry_run=dry_run)
 
 
 def skip(
@@ -230,7 +230,7 @@ def signal(
     _one(call, run, message, dry_run=dry_run)
 
 
-def _one_or_many(
+def one_or_many(
     call: Invocation,
     run: str | None,
     where: RunFilter,
@@ -240,6 +240,7 @@ def _one_or_many(
     dry_run: bool,
     step: str | None = None,
 ) -> None:
+    """Operate on the run that is named, or on all that fit the filter."""
     filtered = where != RunFilter()
     if (run is None) is not filtered:
         raise typer.BadParameter(

@@ -28,6 +28,8 @@ LEADS_TO: Mapping[str, tuple[type, ...]] = {
     "cancel": (ev.CompensationStarted,),
     "forget": (ev.HeuristicForgotten,),
     "signal": (ev.SignalReceived,),
+    "pause": (ev.RunPaused,),
+    "resume": (ev.RunResumed,),
 }
 """The events of an operation that was carried out."""
 

@@ -8,7 +8,8 @@ from typing import Any, Generic, TypeVar, TypeVarTuple
 
 from orchestrator.client.client import Client
 from orchestrator.client.run import Run
-from orchestrator.journal.port import Page, Recorded, RunFilter
+from orchestrator.journal.audit import AuditPage
+from orchestrator.journal.port import OperationFilter, Page, Recorded, RunFilter
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.summary import RunSummary
 
@@ -168,3 +169,17 @@ class AsyncClient:
     async def cancel(self, run_id: str, *, reason: str = "") -> None:
         """Stop a run and undo it."""
         await asyncio.to_thread(self._client.cancel, run_id, reason=reason)
+
+    async def audit(
+        self, where: OperationFilter | None = None, *, cursor: str | None = None, limit: int = 50
+    ) -> AuditPage:
+        """Who did what to which run, newest first."""
+        return await asyncio.to_thread(self._client.audit, where, cursor=cursor, limit=limit)
+
+    async def pause(self, run_id: str, *, reason: str = "") -> None:
+        """Have a run stand still."""
+        await asyncio.to_thread(self._client.pause, run_id, reason=reason)
+
+    async def resume(self, run_id: str, *, reason: str = "") -> None:
+        """Have a paused run go on."""
+        await asyncio.to_thread(self._client.resume, run_id, reason=reason)

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 
 from orchestrator.console.answers import Json, etag
 from orchestrator.console.desk import Seen
-from orchestrator.console.filters import RunQuery
+from orchestrator.console.filters import AuditQuery, RunQuery
 from orchestrator.console.schemas import answers
 from orchestrator.console.security import CSRF_HEADER, Admin, Using, Viewer
 from orchestrator.definition import drawing
@@ -82,6 +82,20 @@ def run_drawing(who: Viewer, parts: Using, run: str, format: Format = "svg") -> 
     """A run's plan with the state of its steps, as SVG or Mermaid."""
     seen = parts.desk.seen(who, run)
     return _drawn(marked(parts.desk.plan_of(who, run), steps_of(seen.look.plan)), format)
+
+
+@router.get("/audit", tags=["audit"], responses=answers("AuditPage"))
+def audit(
+    who: Viewer,
+    parts: Using,
+    where: Annotated[AuditQuery, Query()],
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50,
+) -> Response:
+    """Who did what to which run, newest first, refused or not, with the run's state before and after; ``intact`` says
+    whether the hash chain holds for every event of these runs.
+    """
+    return Json(parts.desk.audit(who, where.filter(parts.desk.clock()), cursor or None, limit))
 
 
 @router.get("/sagas", tags=["sagas"], responses=answers("SagaRows"))

@@ -18,6 +18,7 @@ from orchestrator.console.access import Principal, Role
 from orchestrator.console.kept import Kept
 from orchestrator.console.options import ConsoleOptions
 from orchestrator.console.redaction import (
+    doing_without_values,
     entry_without_values,
     look_without_values,
     run_without_values,
@@ -30,7 +31,15 @@ from orchestrator.errors import (
     RunNotFoundError,
     UnknownSagaError,
 )
-from orchestrator.journal.port import Journal, LeaseState, Page, Recorded, RunFilter
+from orchestrator.journal.audit import AuditPage, audit
+from orchestrator.journal.port import (
+    Journal,
+    LeaseState,
+    OperationFilter,
+    Page,
+    Recorded,
+    RunFilter,
+)
 from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.look import RunLook, look
 from orchestrator.views.pulse import Pulse, pulse
@@ -138,6 +147,17 @@ class Desk:
         row = self.row(who, run)
         told = timeline(self.journal.plan(row.plan), self.journal.history(row.run_id))
         return told if self.sees_values(who) else [entry_without_values(entry) for entry in told]
+
+    def audit(
+        self, who: Principal, where: OperationFilter, cursor: str | None = None, limit: int = 50
+    ) -> AuditPage:
+        """What was done to the runs that they may see. Raises ``RunNotFoundError``, ``InvalidInputError``."""
+        if where.run is not None:
+            where = replace(where, run=self.row(who, where.run).run_id)
+        page = audit(self.journal, replace(where, sagas=who.sagas), cursor, limit)
+        if self.sees_values(who):
+            return page
+        return replace(page, entries=tuple(map(doing_without_values, page.entries)))
 
     def counts(self, who: Principal) -> dict[str, dict[str, int]]:
         """Saga to status to number of runs, not older than a few seconds."""

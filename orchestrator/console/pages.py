@@ -1,4 +1,4 @@
-"""Pages to read: overview, runs, a run, sagas, shards. Everything on them works without JavaScript."""
+"""Pages to read: overview, runs, a run, sagas, audit, shards. Everything on them works without JavaScript."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from fastapi import APIRouter, Query, Request, Response
 
 from orchestrator.console.access import Role
 from orchestrator.console.bars import bars
-from orchestrator.console.filters import RunQuery
+from orchestrator.console.filters import AuditQuery, RunQuery
 from orchestrator.console.offers import offers
 from orchestrator.console.overview import groups, lines
 from orchestrator.console.rendering import page
 from orchestrator.console.security import Using, Viewer
 from orchestrator.definition.plan import Call
 from orchestrator.journal.port import RunFilter
+from orchestrator.kernel.asked import OPERATIONS
 from orchestrator.kernel.summary import RunStatus
 from orchestrator.views.steps import steps_of
 
 router = APIRouter(include_in_schema=False)
 
 STATUSES: tuple[RunStatus, ...] = (
-    *("stuck", "running", "compensating", "accepted", "completed", "compensated"),
+    *("stuck", "paused", "running", "compensating", "accepted", "completed", "compensated"),
 )
 _STUCK_LOOKED_AT = 500
 _MINUTES = 60
@@ -106,6 +107,27 @@ def run(
         "values_shown": desk.sees_values(who),
     }
     return page(request, "run.html", who, values)
+
+
+@router.get("/audit")
+def audit(
+    request: Request,
+    who: Viewer,
+    parts: Using,
+    where: Annotated[AuditQuery, Query()],
+    cursor: str = "",
+) -> Response:
+    """Who did what to which run."""
+    desk = parts.desk
+    values = {
+        "found": desk.audit(who, where.filter(desk.clock()), cursor or None, _LISTED),
+        "where": where,
+        "query": where.encoded(),
+        "paged": bool(cursor),
+        "operations": OPERATIONS,
+        "sagas": sorted(desk.counts(who)),
+    }
+    return page(request, "audit.html", who, values)
 
 
 @router.get("/sagas")

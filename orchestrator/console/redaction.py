@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from orchestrator.journal.audit import Doing
 from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.look import RunLook
 from orchestrator.views.steps import NodeView, StepView
@@ -37,6 +38,11 @@ def look_without_values(look: RunLook) -> RunLook:
 def entry_without_values(entry: Entry) -> Entry:
     """An event without what it carried."""
     return replace(entry, event=_without(entry.event))
+
+
+def doing_without_values(doing: Doing) -> Doing:
+    """An operation without what it was given."""
+    return replace(doing, event=_without(doing.event))
 
 
 def _node(node: NodeView) -> NodeView:

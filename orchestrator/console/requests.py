@@ -10,9 +10,11 @@ from orchestrator.definition.values import encode
 from orchestrator.errors import InvalidInputError
 from orchestrator.kernel import messages as msg
 
-OperationName = Literal["retry", "skip", "resolve", "forget", "compensate", "cancel", "signal"]
+OperationName = Literal[
+    "retry", "skip", "resolve", "forget", "compensate", "cancel", "signal", "pause", "resume"
+]
 OPERATIONS: tuple[OperationName, ...] = get_args(OperationName)
-BULK: tuple[OperationName, ...] = ("retry", "compensate", "cancel")
+BULK: tuple[OperationName, ...] = ("retry", "compensate", "cancel", "pause", "resume")
 """Those that make sense for many runs at once."""
 
 _TAKES: dict[OperationName, frozenset[str]] = {
@@ -23,6 +25,8 @@ _TAKES: dict[OperationName, frozenset[str]] = {
     "compensate": frozenset(),
     "cancel": frozenset(),
     "signal": frozenset({"name", "data"}),
+    "pause": frozenset(),
+    "resume": frozenset(),
 }
 _NEEDS: dict[OperationName, tuple[str, ...]] = {
     "skip": ("step", "result"),
@@ -81,6 +85,10 @@ class Asked(Strict):
                 return msg.Compensate(**asked)
             case "cancel":
                 return msg.Cancel(**asked)
+            case "pause":
+                return msg.Pause(**asked)
+            case "resume":
+                return msg.Resume(**asked)
 
     def _check(self, operation: OperationName) -> None:
         given = self.model_fields_set - {"reason"}
@@ -134,7 +142,7 @@ class Filter(Strict):
 class Bulk(Strict):
     """One operation for many runs: named, or all that fit a filter."""
 
-    operation: Literal["retry", "compensate", "cancel"]
+    operation: Literal["retry", "compensate", "cancel", "pause", "resume"]
     runs: list[Expected] | None = None
     filter: Filter | None = None
     step: str | None = Field(default=None, description="retry: only this step.")

@@ -8,6 +8,7 @@ import msgspec
 
 from orchestrator.console.actions import Acted, Acts, Foreseen, Launched
 from orchestrator.console.desk import SagaRow, Shards
+from orchestrator.journal.audit import AuditPage
 from orchestrator.journal.port import Page
 from orchestrator.kernel.preview import Preview
 from orchestrator.views.look import RunLook
@@ -44,7 +45,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 _ANSWERS = (
     *(Acted, Acts, Entries, Fault, Foreseen, Launched, Page, Preview),
-    *(Pulse, RunLook, SagaRows, Shards, Statistics),
+    *(AuditPage, Pulse, RunLook, SagaRows, Shards, Statistics),
 )
 _REF = "#/components/schemas/{name}"
 

@@ -94,7 +94,7 @@ class Dispatcher:
                         del live.sent[alarm.identity]
                         self.want(owned, alarm.run_id, live)
                 case "deadline":
-                    if alarm.identity in live.sent:
+                    if alarm.identity in live.sent and _is_still_due(live, alarm):
                         yield Arrival(
                             alarm.shard,
                             alarm.run_id,
@@ -115,6 +115,8 @@ class Dispatcher:
         """
         now = self._clock()
         sent: dict[Identity, Lane | None] = {}
+        if live.state.paused is not None:
+            live.flying |= {one for one, lane in live.sent.items() if lane not in (None, NOWHERE)}
         for command in pending(live.state):
             if not isinstance(command, Execute):
                 step = command.step or ""
@@ -129,6 +131,9 @@ class Dispatcher:
             elif command.due > now:
                 sent[identity] = None
                 self._alarm(owned, run_id, command, "dispatch", command.due)
+            elif identity in live.flying:
+                sent[identity] = NOWHERE
+                self._alarm(owned, run_id, command, "deadline", now + command.timeout_s)
             elif dispatched_to is not None and command.due <= dispatched_to:
                 sent[identity] = NOWHERE
                 self._alarm(owned, run_id, command, "deadline", command.due + command.timeout_s)
@@ -146,14 +151,15 @@ class Dispatcher:
                 )
         _settle(lane for identity, lane in live.sent.items() if identity not in sent)
         live.sent = sent
+        if live.state.paused is None:
+            live.flying.clear()
 
     def _alarm(
         self, owned: OwnedShard, run_id: str, command: Execute, purpose: Purpose, at: float
     ) -> None:
         shard = owned.number
-        self._timers.add(
-            Alarm(at, shard, run_id, purpose, command.step, command.kind, command.attempt)
-        )
+        alarm = (at, shard, run_id, purpose, command.step, command.kind, command.attempt)
+        self._timers.add(Alarm(*alarm, command.due))
 
     def publish(self) -> None:
         """Send what may go out now."""
@@ -196,7 +202,8 @@ class Dispatcher:
             return False
         live = owned.runs.get(out.run_id)
         command = out.command
-        if live is None or (command.step, command.kind, command.attempt) not in live.sent:
+        identity = (command.step, command.kind, command.attempt)
+        if live is None or identity not in live.sent or not _is_still_due(live, command):
             owned.held -= 1
             return False
         return True
@@ -221,6 +228,12 @@ class Dispatcher:
         self._outbox.forget(owned.number)
         for live in owned.runs.values():
             _settle(live.sent.values())
+
+
+def _is_still_due(live: LiveRun, what: Alarm | Execute) -> bool:
+    """Whether it is about the command as it stands; a pause puts it off, and then there is another."""
+    step = live.state.steps.get(what.step)
+    return step is not None and step.due == what.due
 
 
 def _unsendable(out: Outgoing, error: EnvelopeError, now: float) -> Arrival:

@@ -13,7 +13,7 @@ from typing import Any
 
 from orchestrator.definition.plan import Plan, decode_plan
 from orchestrator.errors import FencedError, InvalidInputError, RunNotFoundError, UnknownSagaError
-from orchestrator.journal import log
+from orchestrator.journal import log, operations
 from orchestrator.journal.launches import LaunchRow, launch_rows, plans_of
 from orchestrator.journal.leases import FORGET_AFTER_TTLS
 from orchestrator.journal.matching import counted, found_run, page_of
@@ -23,6 +23,8 @@ from orchestrator.journal.port import (
     Launched,
     LaunchRequest,
     LeaseState,
+    OperationFilter,
+    OperationPage,
     Page,
     Recorded,
     RunFilter,
@@ -279,6 +281,23 @@ class MemoryJournal:
         with self._lock:
             rows = self._tables.shards[shard].log[after : after + limit]
         return [recorded(row) for row in rows]
+
+    def operations(
+        self, where: OperationFilter, cursor: str | None = None, limit: int = 50
+    ) -> OperationPage:
+        """A page of what was done to runs, newest first. Raises ``InvalidInputError``."""
+        with self._lock:
+            rows = [row for shard in self._tables.shards for row in shard.log]
+            sagas = {run_id: run.saga for run_id, run in self._tables.runs.items()}
+        return operations.page_of(rows, sagas, where, cursor, limit)
+
+    def altered(self, shard: int, run_ids: Sequence[str]) -> dict[str, list[int]]:
+        """Events of these runs that the hash chain doesn't vouch for."""
+        with self._lock:
+            state = self._tables.shards[shard]
+            rows = [row for run_id in run_ids for row in state.by_run.get(run_id, ())]
+            hashes = {0: "", **{row.offset: row.hash for row in state.log}}
+        return operations.unlinked(rows, hashes)
 
     def end(self, shard: int) -> int:
         """The offset of the shard's last record."""

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from orchestrator.definition.plan import Plan
 from orchestrator.errors import InvalidInputError, RunNotFoundError, SchemaError
-from orchestrator.journal import launches, leases, listing, log, postgresql, sqlite
+from orchestrator.journal import launches, leases, listing, log, operations, postgresql, sqlite
 from orchestrator.journal.database import Database, meaning
 from orchestrator.journal.held_connection import HeldConnection
 from orchestrator.journal.plans import PlanStore
@@ -24,6 +24,8 @@ from orchestrator.journal.port import (
     Launched,
     LaunchRequest,
     LeaseState,
+    OperationFilter,
+    OperationPage,
     Page,
     Recorded,
     RunFilter,
@@ -190,6 +192,20 @@ class SqlJournal:
             lambda connection: log.rows_after(connection, shard, after, limit)
         )
         return [recorded(row) for row in rows]
+
+    def operations(
+        self, where: OperationFilter, cursor: str | None = None, limit: int = 50
+    ) -> OperationPage:
+        """A page of what was done to runs, newest first. Raises ``InvalidInputError``."""
+        return self._database.read(
+            lambda connection: operations.page(connection, where, cursor, limit)
+        )
+
+    def altered(self, shard: int, run_ids: Sequence[str]) -> dict[str, list[int]]:
+        """Events of these runs that the hash chain doesn't vouch for."""
+        return self._database.read(
+            lambda connection: operations.altered(connection, shard, run_ids)
+        )
 
     def end(self, shard: int) -> int:
         """The offset of the shard's last record, to find out what a commit without an answer did."""

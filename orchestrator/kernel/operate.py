@@ -11,6 +11,7 @@ from orchestrator.errors import ExpressionError, OperationRefusedError
 from orchestrator.kernel import events as ev
 from orchestrator.kernel import messages as msg
 from orchestrator.kernel import operate_group
+from orchestrator.kernel.pause import pause, resume
 from orchestrator.kernel.state import (
     ENDED,
     EXECUTING,
@@ -72,6 +73,10 @@ def possible(run: RunState, operation: msg.Operation) -> list[ev.Event]:
             return _compensate(run, operation, operation.reason or "cancelled")
         case msg.Forget():
             return operate_group.forget(run, operation)
+        case msg.Pause():
+            return pause(run, operation)
+        case msg.Resume():
+            return resume(run, operation)
 
 
 def _retry(run: RunState, operation: msg.Retry) -> list[ev.Event]:
@@ -211,6 +216,7 @@ def _resolve(run: RunState, operation: msg.Resolve) -> list[ev.Event]:
                 request=operation.request,
                 reason=reason,
                 step=operation.step,
+                operation="resolve",
             ),
         ]
     return [resolved]
@@ -231,7 +237,11 @@ def _compensate(
         raise OperationRefusedError(_PIVOT_OUTSTANDING)
     return [
         ev.CompensationStarted(
-            at=operation.at, actor=operation.actor, request=operation.request, reason=reason
+            at=operation.at,
+            actor=operation.actor,
+            request=operation.request,
+            reason=reason,
+            operation=type(operation).__name__.lower(),
         )
     ]
 

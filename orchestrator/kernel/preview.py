@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from orchestrator.definition.plan import Call
 from orchestrator.errors import OperationRefusedError
@@ -74,7 +75,8 @@ class Preview(msgspec.Struct, frozen=True):
     undoes: tuple[Action, ...]
     """What would be undone, in order, if every undo succeeds."""
     awaits: tuple[str, ...]
-    """Steps whose outstanding attempt has to be answered first; what took effect is then undone too."""
+    """Steps whose outstanding attempt has to be answered first; what took effect is then undone too. Of a pause: the
+    steps whose answers are still taken."""
     changes: tuple[Change, ...]
     left: tuple[Left, ...]
     ahead: tuple[str, ...]
@@ -92,12 +94,13 @@ def preview(run: RunState, operation: msg.Operation | msg.Signal) -> Preview:
         return _nothing(run, name, refused)
     turn = react(run, operation)
     now = [command for command in _sent(turn.run) if _identity(command) not in _identities(run)]
-    play = _Play(turn.run)
+    play = _Play(replace(turn.run, paused=None))  # what happens once it goes on
     play.to_the_end(operation.at)
     sent = [*now, *(command for command in play.sent if _identity(command) not in _ids(now))]
     undoes = [command for command in sent if command.kind == "undo"]
     runs = [command for command in sent if command.kind != "undo"]
     touched = {command.step for command in sent} | set(play.awaited)
+    waits = turn.run.paused is not None and not isinstance(operation, msg.Pause)
     return Preview(
         operation=name,
         refused="",
@@ -106,12 +109,12 @@ def preview(run: RunState, operation: msg.Operation | msg.Signal) -> Preview:
         status=_status(turn.run),
         runs=tuple(_action(command, at_once=command in now) for command in runs),
         undoes=tuple(_action(command, at_once=command in now) for command in undoes),
-        awaits=tuple(play.awaited),
+        awaits=tuple(play.awaited if not isinstance(operation, msg.Pause) else _under_way(run)),
         changes=tuple(_changes(run, play.run, touched)),
         left=tuple(_left(run, play.run, touched)),
         ahead=_ahead(turn.run),
         ends=_status(play.run),
-        warnings=tuple(_warnings(run, play.run, operation, sent)),
+        warnings=tuple(_warnings(run, play.run, operation, sent, waits=waits)),
     )
 
 
@@ -247,6 +250,8 @@ def _warnings(
     after: RunState,
     operation: msg.Operation | msg.Signal,
     sent: list[Execute],
+    *,
+    waits: bool,
 ) -> list[str]:
     undone = [command.step for command in sent if command.kind == "undo"]
     found = [
@@ -268,7 +273,13 @@ def _warnings(
         for command in sent
         if command.kind == "do" and _may_happen_twice(before, command.step)
     ]
+    if waits:
+        found.append("the run is paused: nothing of this is sent before it is resumed")
     return found
+
+
+def _under_way(run: RunState) -> list[str]:
+    return [command.step for command in _sent(run)]
 
 
 def _was(run: RunState, key: str) -> Status | None:
