@@ -57,6 +57,10 @@ class RunNotFoundError(SagaError):
     """No run has this id, key or id prefix."""
 
 
+class BulkNotFoundError(SagaError):
+    """No bulk operation has the id asked for, or several have a shortened one."""
+
+
 class AmbiguousRunError(SagaError):
     """A shortened run id fits more than one run."""
 

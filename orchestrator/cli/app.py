@@ -12,6 +12,7 @@ import typer
 
 from orchestrator.cli import (
     auditing,
+    bulk_record,
     database,
     desk,
     doubting,
@@ -73,6 +74,7 @@ app.command("lint", rich_help_panel=_PLANS)(linting.lint)
 app.command("simulate", rich_help_panel=_PLANS)(simulating.simulate)
 app.command("in-doubt", rich_help_panel=_KEEP)(doubting.in_doubt)
 app.command("doctor", rich_help_panel=_KEEP)(doctor)
+app.add_typer(bulk_record.bulk, name="bulk", rich_help_panel=_REPAIR)
 app.add_typer(desk.console, name="console", rich_help_panel=_KEEP)
 app.add_typer(database.db, name="db", rich_help_panel=_KEEP)
 app.add_typer(database.journal, name="journal", rich_help_panel=_KEEP)

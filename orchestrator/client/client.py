@@ -15,6 +15,7 @@ import msgspec
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
+from orchestrator.client.bulk import Bulks
 from orchestrator.client.run import Run
 from orchestrator.definition.saga import Saga
 from orchestrator.definition.values import check_size, encode
@@ -298,6 +299,11 @@ class Client:
     ) -> AuditPage:
         """Who did what to which run, newest first, with the state before and after, from the runs' own events."""
         return audit(self._journal, where, cursor, limit)
+
+    @property
+    def bulk(self) -> Bulks:
+        """Operations on many runs that are records of their own."""
+        return Bulks(self._journal, self._actor, self._clock, self._poke)
 
     def _operate(self, run_id: str, operation: msg.Operation) -> None:
         row = self._journal.find(run_id)

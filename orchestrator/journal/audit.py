@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 
 from orchestrator.errors import IllegalEventError
-from orchestrator.journal.log import plan_of
 from orchestrator.journal.port import Operated, OperationFilter, ReaderJournal, Recorded
 from orchestrator.kernel import events as ev
 from orchestrator.kernel.asked import OPERATION_OF, operation_of
@@ -108,16 +107,15 @@ def _played(
 def _around(
     journal: ReaderJournal, records: Sequence[Recorded], programs: dict[str, Program]
 ) -> list[tuple[tuple[int, int], _Seen]]:
-    plan_hash = plan_of(records)
-    if plan_hash not in programs:
-        programs[plan_hash] = Program(journal.plan(plan_hash), plan_hash)
     states: list[RunState] = []
     for record in records:
         event = record.event
         if not states:
             if not isinstance(event, ev.RunLaunched):
                 raise IllegalEventError(f"run {record.run_id} begins with {record.type}")
-            states.append(launched(programs[plan_hash], event))
+            if event.plan not in programs:
+                programs[event.plan] = Program(journal.plan(event.plan), event.plan)
+            states.append(launched(programs[event.plan], event))
         elif event is not None:
             states.append(evolve(states[-1], event))
     return [

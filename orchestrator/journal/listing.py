@@ -26,7 +26,7 @@ from orchestrator.kernel.summary import RunSummary
 
 _RUNS = select(*(RUN.c[name] for name in COLUMNS))
 _BY_ID = _RUNS.where(RUN.c.run_id == bindparam("wanted"))
-_LAST = chr(0x10FFFF)
+LAST = chr(0x10FFFF)
 _NAMED = 5
 """How many runs an ambiguity error names."""
 
@@ -39,7 +39,7 @@ def find(connection: Connection, id_or_prefix: str) -> RunSummary:
     if exact is not None:  # first and cheaply, as whoever waits for a result asks often
         return summary_of(exact)
     run_id = RUN.c.run_id
-    fits = and_(run_id >= id_or_prefix, run_id < id_or_prefix + _LAST)
+    fits = and_(run_id >= id_or_prefix, run_id < id_or_prefix + LAST)
     rows = connection.execute(_RUNS.where(fits).order_by(run_id).limit(_NAMED + 1)).all()
     if not id_or_prefix or not rows:
         rows = connection.execute(_RUNS.where(run_id.in_(_with_key(id_or_prefix)))).all()

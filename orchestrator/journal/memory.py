@@ -17,6 +17,7 @@ from orchestrator.journal import log, operations
 from orchestrator.journal.launches import LaunchRow, launch_rows, plans_of
 from orchestrator.journal.leases import FORGET_AFTER_TTLS
 from orchestrator.journal.matching import counted, found_run, page_of
+from orchestrator.journal.memory_bulks import BulkTables, MemoryBulks
 from orchestrator.journal.plans import check_same
 from orchestrator.journal.port import (
     InboxItem,
@@ -86,12 +87,14 @@ class _Tables:
         self.keys: dict[tuple[str, str], str] = {}
         self.runs: dict[str, RunSummary] = {}
         self.plans: dict[str, bytes] = {}
+        self.of_bulks = BulkTables()
 
     def copied(self) -> _Tables:
         other = copy(self)
         other.shards = [shard.copied() for shard in self.shards]
         for name in ("alive", "inbox", "keys", "runs", "plans"):
             setattr(other, name, dict(getattr(self, name)))
+        other.of_bulks = self.of_bulks.copied()
         return other
 
 
@@ -106,7 +109,7 @@ class Backup:
         return self._tables.copied()
 
 
-class MemoryJournal:
+class MemoryJournal(MemoryBulks):
     """A ``Journal`` that forgets everything with its process."""
 
     def __init__(self, shards: int = DEFAULT_SHARDS) -> None:
@@ -375,6 +378,9 @@ class MemoryJournal:
         self._tables.runs[row.run_id] = accepted(message, row.shard)
         self._post(row.shard, row.run_id, row.message.encode())
         return Launched(row.run_id, row.shard, created=True)
+
+    def _held(self) -> _Tables:
+        return self._tables
 
     def _post(self, shard: int, run_id: str, data: bytes) -> None:
         self._tables.last_id += 1

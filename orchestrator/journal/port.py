@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from orchestrator.definition.plan import Plan
+from orchestrator.journal.bulk import BulkJournal
 from orchestrator.kernel.events import Event
 from orchestrator.kernel.messages import Message
 from orchestrator.kernel.summary import RunSummary
@@ -153,7 +154,7 @@ Summarize = Callable[[Plan, list[Recorded]], RunSummary]
 """Makes a run's read-model row from its plan and its events."""
 
 
-class WriterJournal(Protocol):
+class WriterJournal(BulkJournal, Protocol):
     """What a coordinator needs. Errors: ``FencedError``, ``OutcomeUnknownError``, ``JournalUnavailableError``."""
 
     def shards(self) -> int:
@@ -210,7 +211,7 @@ class WriterJournal(Protocol):
         ...
 
 
-class ReaderJournal(Protocol):
+class ReaderJournal(BulkJournal, Protocol):
     """What clients and views need."""
 
     def launch(self, requests: Sequence[LaunchRequest], session: Any = None) -> list[Launched]:

@@ -143,6 +143,31 @@ RUN = Table(
 )
 """The read model: one ``RunSummary`` a row, made at launch, replaced by the writer, rebuilt from the log."""
 
+BULK = Table(
+    "saga_bulk",
+    METADATA,
+    Column("id", _Ordered, primary_key=True),
+    Column("created_at", Double, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("data", Text, nullable=False),
+    Index("saga_bulk_created", "created_at"),
+)
+"""Bulk operations; ``data`` is all of one but what came of its runs."""
+
+BULK_ITEM = Table(
+    "saga_bulk_item",
+    METADATA,
+    Column("bulk", _Ordered, primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("run_id", _Ordered, nullable=False),
+    Column("wave", Integer, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Index("saga_bulk_item_outcome", "bulk", "outcome", "position"),
+)
+"""The runs of each, in the order they are taken."""
+
 PLAN = Table(
     "saga_plan",
     METADATA,

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from orchestrator.definition.plan import Plan
 from orchestrator.errors import InvalidInputError, RunNotFoundError, SchemaError
 from orchestrator.journal import launches, leases, listing, log, operations, postgresql, sqlite
+from orchestrator.journal.bulk_rows import SEND, SqlBulks
 from orchestrator.journal.database import Database, meaning
 from orchestrator.journal.held_connection import HeldConnection
 from orchestrator.journal.plans import PlanStore
@@ -42,13 +43,8 @@ from orchestrator.kernel.summary import RunSummary
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-_SEND = text(
-    "INSERT INTO saga_inbox (shard, run_id, message)"
-    " SELECT shard, run_id, CAST(:message AS text) FROM saga_run WHERE run_id = :run_id"
-)
 
-
-class SqlJournal:
+class SqlJournal(SqlBulks):
     """A ``Journal`` in a database whose tables ``upgrade`` has made.
 
     ``source`` is a URL or an engine. A PostgreSQL engine is used as it is (and stays open after ``close``); of a
@@ -164,7 +160,7 @@ class SqlJournal:
             self._database.write_single if self._database.is_postgresql else self._database.write
         )
         if "\0" in run_id or not write(
-            lambda connection: connection.execute(_SEND, values).rowcount
+            lambda connection: connection.execute(SEND, values).rowcount
         ):
             raise RunNotFoundError(f"there is no run {run_id!r}")
 
