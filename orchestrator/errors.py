@@ -69,6 +69,10 @@ class OperationRefusedError(SagaError):
     """An operator's action isn't possible in the state the run is in."""
 
 
+class BulkChangedError(OperationRefusedError):
+    """A bulk operation has changed since it was looked at."""
+
+
 class UnsuccessfulRun(SagaError):  # noqa: N818 - an outcome
     """The root of what ``run.result()`` raises when there is no result."""
 

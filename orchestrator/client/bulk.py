@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
-from orchestrator.errors import InvalidInputError, OperationRefusedError
+from orchestrator.errors import BulkChangedError, InvalidInputError, OperationRefusedError
 from orchestrator.journal.bulk import (
     BULK_OPERATIONS,
     Bulk,
@@ -110,7 +110,7 @@ class Bulks:
         while True:
             bulk = self._journal.bulk(bulk_id)
             if expects is not None and expects != bulk.revision:
-                raise OperationRefusedError("the bulk operation has changed since you looked")
+                raise BulkChangedError("the bulk operation has changed since you looked")
             if bulk.state in _ENDED or bulk.state == state:
                 raise OperationRefusedError(f"the bulk operation is {bulk.state}")
             if state == "paused" and bulk.state != "running":

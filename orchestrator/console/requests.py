@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.definition.values import encode
 from orchestrator.errors import InvalidInputError
+from orchestrator.journal.bulk import CANARIES, BulkLimits
 from orchestrator.kernel import messages as msg
 
 OperationName = Literal[
@@ -139,7 +140,10 @@ class Filter(Strict):
     stuck: bool = False
 
 
-class Bulk(Strict):
+BulkChange = Literal["pause", "resume", "abort"]
+
+
+class BulkRequest(Strict):
     """One operation for many runs: named, or all that fit a filter."""
 
     operation: Literal["retry", "compensate", "cancel", "pause", "resume"]
@@ -152,3 +156,22 @@ class Bulk(Strict):
         """What each run's operation is given."""
         given: dict[str, Any] = {"reason": self.reason}
         return Asked(**given if self.step is None else {**given, "step": self.step})
+
+
+class Recording(BulkRequest):
+    """One operation for many runs, as a record of its own. An ETag of a run has no meaning in it."""
+
+    canaries: tuple[int, ...] = Field(default=CANARIES, description="Sizes of the first waves.")
+    batch: int = Field(default=100, ge=1, description="Runs in each wave after those.")
+    failures_max: float = Field(default=0.1, ge=0, le=1, description="Share of a wave.")
+    settle_s: float = Field(default=60.0, gt=0, le=86_400)
+
+    def limits(self) -> BulkLimits:
+        """How carefully it goes on."""
+        return BulkLimits(self.canaries, self.batch, self.failures_max, self.settle_s)
+
+
+class Changing(Strict):
+    """Why a bulk operation is paused, resumed or aborted."""
+
+    reason: str = Field(default="", max_length=_REASON_MAX)

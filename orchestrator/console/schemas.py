@@ -9,6 +9,8 @@ import msgspec
 from orchestrator.console.actions import Acted, Acts, Foreseen, Launched
 from orchestrator.console.desk import SagaRow, Shards
 from orchestrator.journal.audit import AuditPage
+from orchestrator.journal.bulk import Bulk as BulkRecord
+from orchestrator.journal.bulk import BulkItem
 from orchestrator.journal.port import Page
 from orchestrator.kernel.preview import Preview
 from orchestrator.views.look import RunLook
@@ -22,6 +24,18 @@ class Entries(msgspec.Struct, frozen=True):
 
     events: tuple[Entry, ...]
     length: int
+
+
+class BulkRows(msgspec.Struct, frozen=True):
+    """Bulk operations."""
+
+    bulks: tuple[BulkRecord, ...]
+
+
+class BulkItems(msgspec.Struct, frozen=True):
+    """Runs of a bulk operation."""
+
+    items: tuple[BulkItem, ...]
 
 
 class SagaRows(msgspec.Struct, frozen=True):
@@ -45,7 +59,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 _ANSWERS = (
     *(Acted, Acts, Entries, Fault, Foreseen, Launched, Page, Preview),
-    *(AuditPage, Pulse, RunLook, SagaRows, Shards, Statistics),
+    *(AuditPage, BulkRecord, BulkItems, BulkRows, Pulse, RunLook, SagaRows, Shards, Statistics),
 )
 _REF = "#/components/schemas/{name}"
 

@@ -1,4 +1,4 @@
-"""Any journal keeps bulk operations with their runs; a change takes its messages along, an outdated one does nothing."""
+"""Any journal keeps bulk operations: a change takes its messages along, an outdated one does nothing."""
 
 from __future__ import annotations
 
