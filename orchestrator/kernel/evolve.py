@@ -15,7 +15,9 @@ from msgspec.structs import replace
 from orchestrator.definition.plan import Call, Wait
 from orchestrator.errors import IllegalEventError
 from orchestrator.kernel import events as ev
+from orchestrator.kernel import evolve_incident
 from orchestrator.kernel.evolve_group import halt_groups, handler_of
+from orchestrator.kernel.pause import paused, resumed
 from orchestrator.kernel.program import Program, callback_name
 from orchestrator.kernel.state import (
     COMPENSATION_STARTED,
@@ -23,15 +25,14 @@ from orchestrator.kernel.state import (
     EXECUTING,
     FORWARD_ONLY,
     KIND,
-    PARKED,
     TRANSITIONS,
-    OpenIncident,
     Phase,
     RunState,
     Status,
     StepState,
     backing_off,
     interruptible,
+    never_sent,
     only_its_reply_settles,
 )
 from orchestrator.kernel.walk import begin, begin_again, go_on, turn_back
@@ -78,7 +79,7 @@ def evolve(run: RunState, event: ev.Event) -> RunState:
     if isinstance(event, ev.StepParked | ev.HeuristicFound):
         _incident(draft, event)
     if draft.open_incidents:
-        _close_incidents(draft)
+        evolve_incident.close_passed(draft)
     return draft
 
 
@@ -213,22 +214,11 @@ def _parked(run: RunState, event: ev.StepParked) -> None:
 
 
 def _incident(run: RunState, event: ev.StepParked | ev.HeuristicFound) -> None:
-    run.open_incidents = {**run.open_incidents, event.step: OpenIncident(event.at)}
+    evolve_incident.opened(run, event)
     if event.kind == "callback":
         return
     run.incidents += 1
     _call_back(run, "on_stuck", event.at, event.reason, suffix=f"#{run.incidents}")
-
-
-def _close_incidents(run: RunState) -> None:
-    """Whatever moved a step on from where it was parked has closed its incident."""
-    still = {
-        key: opened
-        for key, opened in run.open_incidents.items()
-        if (step := run.steps.get(key)) is not None and step.status in PARKED
-    }
-    if len(still) < len(run.open_incidents):
-        run.open_incidents = still
 
 
 def _sleep_ended(run: RunState, event: ev.SleepEnded) -> None:
@@ -258,7 +248,7 @@ def _compensation_started(run: RunState, event: ev.CompensationStarted) -> None:
         raise _illegal(run, "can't compensate past the pivot, nor twice")
     for key, step in run.steps.items():
         if step.status in COMPENSATION_STARTED:
-            run.steps[key] = _halted(run, step, event.at)
+            run.steps[key] = _halted(run, key, step, event.at)
     run.phase = Phase.COMPENSATING
     run.reason = event.reason
     run.cause = event.failure
@@ -268,9 +258,9 @@ def _compensation_started(run: RunState, event: ev.CompensationStarted) -> None:
     turn_back(run, event.at)
 
 
-def _halted(run: RunState, step: StepState, at: float) -> StepState:
+def _halted(run: RunState, key: str, step: StepState, at: float) -> StepState:
     """What the start of compensation makes of a step that isn't finished."""
-    if step.status is Status.RUNNING:
+    if step.status is Status.RUNNING and not never_sent(run, key):
         if only_its_reply_settles(run, step, at):
             return step
         return replace(step, status=Status.FAILED, doubt=True, reached=True)
@@ -294,6 +284,7 @@ def _compensated(run: RunState, event: ev.RunCompensated) -> None:
 
 def _ended(run: RunState, at: float, callback: str) -> None:
     run.ended_at = at
+    run.paused = None
     run.signals = ()
     _call_back(run, callback, at, run.reason)
 
@@ -377,14 +368,6 @@ def _resolved(run: RunState, event: ev.StepResolved) -> None:
         _done(run, event, "StepResolved as done")
 
 
-def _acknowledged(run: RunState, event: ev.IncidentAcknowledged) -> None:
-    opened = run.open_incidents.get(event.step)
-    if opened is None:
-        raise _illegal(run, f"acknowledgement of {event.step!r}, which needs nobody")
-    taken_on = replace(opened, acked_at=event.at, acked_by=event.actor, ack_reason=event.reason)
-    run.open_incidents = {**run.open_incidents, event.step: taken_on}
-
-
 def _nothing(run: RunState, event: ev.OperationRefused) -> None:
     """A refused operation is kept for the record alone."""
 
@@ -407,5 +390,7 @@ _APPLY: dict[type, Callable[[RunState, Any], None]] = {
     ev.StepSkipped: _skipped,
     ev.StepResolved: _resolved,
     ev.OperationRefused: _nothing,
-    ev.IncidentAcknowledged: _acknowledged,
+    ev.IncidentAcknowledged: evolve_incident.acknowledged,
+    ev.RunPaused: paused,
+    ev.RunResumed: resumed,
 }
