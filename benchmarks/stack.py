@@ -18,7 +18,6 @@ from sqlalchemy import make_url
 from benchmarks import tally
 from benchmarks.chain import BACKEND_VARIABLE, QUEUE
 from benchmarks.coordinating import PROFILE_VARIABLE
-from benchmarks.ledgers import SOURCE_VARIABLE, TARGET_VARIABLE
 from benchmarks.processes import Process
 from benchmarks.steps import DATABASE_VARIABLE, mixed, plain, stored
 from orchestrator.client import Client, Run
@@ -100,13 +99,13 @@ class Stack:
         process.stop()
 
     def start_worker(
-        self, queues: Sequence[str] | None = None, processes: int = WORKER_PROCESSES
+        self, queues: Sequence[str] | None = None, processes: int = WORKER_PROCESSES, **more: str
     ) -> Process:
-        """Start a prefork worker that serves our participants and the chain's tasks."""
+        """Start a prefork worker that serves our participants and the chain's tasks; its environment has ``more``."""
         names = queues or [plain.queue, stored.queue, mixed.queue, QUEUE]
         arguments = ["-m", "celery", "-A", "benchmarks.worker", "worker", "--pool", "prefork"]
         arguments += ["--concurrency", str(processes), "-Q", ",".join(names), "-l", "WARNING"]
-        env = {**self._env, DATABASE_VARIABLE: self._participants_url}
+        env = {**self._env, DATABASE_VARIABLE: self._participants_url, **more}
         self.worker = Process(arguments, self.folder / "worker.log", env)
         return self.worker
 

@@ -166,7 +166,7 @@ class Decisions:
                 state, None if current is None else current.row
             )
             if current is not None:
-                changed.sent = current.sent
+                changed.sent, changed.asked = current.sent, current.asked
         changed.state = state
         if any(isinstance(event, OperationRefused) for event in events):
             self._counts["operations refused"] += 1

@@ -3,8 +3,9 @@
     python -m tests.e2e.storm --runs 2000 --kills 200 --seed 1
     python -m tests.e2e.storm --transfers --runs 10000 --kills 100 --seed 1
 
-Orders of `place_order`, or transfers by two-phase commit between three ledgers on two servers. Launches runs while processes die at random moments, waits until every run has ended or is stuck, then asks the
-oracle. Prints the seed and the counts; the exit status is 1 if the oracle found anything.
+Orders of `place_order`, or transfers by two-phase commit between three ledgers on two servers. Launches runs while
+processes die at random moments, waits until every run has ended or is stuck, then asks the oracle. Prints the seed and
+the counts; the exit status is 1 if the oracle found anything.
 """
 
 from __future__ import annotations
