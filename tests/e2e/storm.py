@@ -35,6 +35,7 @@ from tests.waiting import eventually
 S = TypeVar("S", bound=Server)
 
 QUIET_S = 0.2
+LULL_S = 20.0
 END_WITHIN_S = 180.0
 END_WITHIN_S_A_RUN = 0.6
 
@@ -215,8 +216,11 @@ def rage(storm: Storm, runs: int, kills: int) -> list[str]:
     done = threading.Event()
     launcher = threading.Thread(target=scene.launch, args=(runs, done), daemon=True)
     launcher.start()
-    while sum(storm.kills.values()) < kills:
+    while (killed := sum(storm.kills.values())) < kills:
         time.sleep(storm.chance.uniform(0.1, 1.0))  # slow on purpose: kills come at random moments
+        until = time.monotonic() + LULL_S
+        while len(scene.accepted) < runs * killed // kills and time.monotonic() < until:
+            time.sleep(QUIET_S)  # slow on purpose: and from the first launch to the last
         storm.hurt()
     done.set()
     launcher.join()
