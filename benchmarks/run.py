@@ -21,6 +21,7 @@ from benchmarks.scenarios import (
     dbos_in_process,
     many_open_runs,
     mixed_durations,
+    transfers,
 )
 from benchmarks.size import FULL, QUICK, Size
 from benchmarks.stack import Servers
@@ -41,6 +42,16 @@ SCENARIOS: dict[tuple[str, ...], Scenario] = {
         "coordinator_cpu_us_per_step",
         "worker_cpu_us_per_step",
     ): cost.per_step,
+    (
+        "transfers_against_a_bare_loop",
+        "transfers_against_a_saga",
+        "transfer_writes_before_phase_two",
+        "transfer_writes_in_all",
+    ): transfers.throughput,
+    (
+        "transfers_between_hot_accounts",
+        "attempts_taken_back_per_hot_transfer",
+    ): transfers.contention,
     ("memory_10k_in_flight", "recovery_10k_open_runs"): many_open_runs.memory_and_recovery,
 }
 """By the names of the figures each one makes."""
