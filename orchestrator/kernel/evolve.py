@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from orchestrator.definition.plan import Call, Wait
 from orchestrator.errors import IllegalEventError
 from orchestrator.kernel import events as ev
+from orchestrator.kernel import evolve_incidents
 from orchestrator.kernel.evolve_group import halt_groups, handler_of
 from orchestrator.kernel.program import Program, callback_name
 from orchestrator.kernel.state import (
@@ -23,9 +24,7 @@ from orchestrator.kernel.state import (
     EXECUTING,
     FORWARD_ONLY,
     KIND,
-    PARKED,
     TRANSITIONS,
-    OpenIncident,
     Phase,
     RunState,
     Status,
@@ -75,9 +74,11 @@ def evolve(run: RunState, event: ev.Event) -> RunState:
         draft.requests = run.requests | {event.request}
     apply(draft, event)
     if isinstance(event, ev.StepParked | ev.HeuristicFound):
-        _incident(draft, event)
+        evolve_incidents.opened(draft, event)
+        if event.kind != "callback":
+            _incident(draft, event)
     if draft.open_incidents:
-        _close_incidents(draft)
+        evolve_incidents.closed(draft)
     return draft
 
 
@@ -212,22 +213,8 @@ def _parked(run: RunState, event: ev.StepParked) -> None:
 
 
 def _incident(run: RunState, event: ev.StepParked | ev.HeuristicFound) -> None:
-    run.open_incidents = {**run.open_incidents, event.step: OpenIncident(event.at)}
-    if event.kind == "callback":
-        return
     run.incidents += 1
     _call_back(run, "on_stuck", event.at, event.reason, suffix=f"#{run.incidents}")
-
-
-def _close_incidents(run: RunState) -> None:
-    """Whatever moved a step on from where it was parked has closed its incident."""
-    still = {
-        key: opened
-        for key, opened in run.open_incidents.items()
-        if (step := run.steps.get(key)) is not None and step.status in PARKED
-    }
-    if len(still) < len(run.open_incidents):
-        run.open_incidents = still
 
 
 def _sleep_ended(run: RunState, event: ev.SleepEnded) -> None:
@@ -376,14 +363,6 @@ def _resolved(run: RunState, event: ev.StepResolved) -> None:
         _done(run, event, "StepResolved as done")
 
 
-def _acknowledged(run: RunState, event: ev.IncidentAcknowledged) -> None:
-    opened = run.open_incidents.get(event.step)
-    if opened is None:
-        raise _illegal(run, f"acknowledgement of {event.step!r}, which needs nobody")
-    taken_on = replace(opened, acked_at=event.at, acked_by=event.actor, ack_reason=event.reason)
-    run.open_incidents = {**run.open_incidents, event.step: taken_on}
-
-
 def _nothing(run: RunState, event: ev.OperationRefused) -> None:
     """A refused operation is kept for the record alone."""
 
@@ -406,5 +385,5 @@ _APPLY: dict[type, Callable[[RunState, Any], None]] = {
     ev.StepSkipped: _skipped,
     ev.StepResolved: _resolved,
     ev.OperationRefused: _nothing,
-    ev.IncidentAcknowledged: _acknowledged,
+    ev.IncidentAcknowledged: evolve_incidents.acknowledged,
 }
