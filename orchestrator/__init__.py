@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from orchestrator.definition.atomic import atomic
     from orchestrator.definition.ended import Ended
     from orchestrator.definition.notice import Notice
+    from orchestrator.definition.redacted import Redacted
     from orchestrator.definition.references import contains, not_
     from orchestrator.definition.retry import Retry
     from orchestrator.definition.saga import Saga, saga
@@ -31,6 +32,7 @@ __all__ = [
     "DefinitionError",
     "Ended",
     "Notice",
+    "Redacted",
     "Refused",
     "Retry",
     "Run",
@@ -56,6 +58,7 @@ _HOME = {
     "orchestrator.definition.atomic": ("atomic",),
     "orchestrator.definition.ended": ("Ended",),
     "orchestrator.definition.notice": ("Notice",),
+    "orchestrator.definition.redacted": ("Redacted",),
     "orchestrator.definition.references": ("contains", "not_"),
     "orchestrator.definition.retry": ("Retry",),
     "orchestrator.definition.saga": ("Saga", "saga"),

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import (
+    archiving,
     database,
     desk,
     doubting,
@@ -70,6 +71,7 @@ app.command("lint", rich_help_panel=_PLANS)(linting.lint)
 app.command("simulate", rich_help_panel=_PLANS)(simulating.simulate)
 app.command("in-doubt", rich_help_panel=_KEEP)(doubting.in_doubt)
 app.command("doctor", rich_help_panel=_KEEP)(doctor)
+app.command("archive", rich_help_panel=_KEEP)(archiving.archive)
 app.add_typer(desk.console, name="console", rich_help_panel=_KEEP)
 app.add_typer(database.db, name="db", rich_help_panel=_KEEP)
 app.add_typer(database.journal, name="journal", rich_help_panel=_KEEP)

@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse
 from orchestrator.console.access import Principal, Role
 from orchestrator.console.answers import plain
 from orchestrator.console.security import parts_of
+from orchestrator.views.attempts import repeated
 from orchestrator.views.spans import span_text
 from orchestrator.views.trouble import DIRECTIONS
 
@@ -192,5 +193,5 @@ def _environment() -> Environment:
     made.filters.update(
         json=json_text, span=span_text, clock=clock, iso=iso, short=lambda text: text[:SHORTEST_ID]
     )
-    made.globals.update(ago=ago, marks=MARKS, tones=TONES, directions=DIRECTIONS)
+    made.globals.update(ago=ago, marks=MARKS, tones=TONES, directions=DIRECTIONS, repeated=repeated)
     return made

@@ -15,11 +15,21 @@ from sqlalchemy.exc import DBAPIError
 
 from orchestrator.definition.plan import Plan
 from orchestrator.errors import InvalidInputError, RunNotFoundError, SchemaError
-from orchestrator.journal import clusters, launches, leases, listing, log, postgresql, sqlite
+from orchestrator.journal import (
+    archive_removal,
+    clusters,
+    launches,
+    leases,
+    listing,
+    log,
+    postgresql,
+    sqlite,
+)
 from orchestrator.journal.database import Database, meaning
 from orchestrator.journal.held_connection import HeldConnection
 from orchestrator.journal.plans import PlanStore
 from orchestrator.journal.port import (
+    Archived,
     ClusterPage,
     InboxItem,
     Launched,
@@ -45,6 +55,7 @@ _SEND = text(
     "INSERT INTO saga_inbox (shard, run_id, message)"
     " SELECT shard, run_id, CAST(:message AS text) FROM saga_run WHERE run_id = :run_id"
 )
+_SEND_POSTGRESQL = text(f"{_SEND.text} FOR KEY SHARE")  # so that it isn't archived meanwhile
 
 
 class SqlJournal:
@@ -61,6 +72,11 @@ class SqlJournal:
         self._plans = PlanStore(self._database)
         self._shards = 0
         self._held = HeldConnection(self._database.engine) if self._database.is_postgresql else None
+
+    @property
+    def database(self) -> Database:
+        """For what else is kept in the journal's database."""
+        return self._database
 
     @property
     def engine(self) -> Engine:
@@ -159,11 +175,12 @@ class SqlJournal:
     def send(self, run_id: str, message: Message) -> None:
         """Put a message for a run into its shard's inbox. Raises ``RunNotFoundError``, ``EncodingError``."""
         values = {"run_id": run_id, "message": encode_message(message).decode()}
-        write = (
-            self._database.write_single if self._database.is_postgresql else self._database.write
-        )
+        if self._database.is_postgresql:
+            write, statement = self._database.write_single, _SEND_POSTGRESQL
+        else:
+            write, statement = self._database.write, _SEND
         if "\0" in run_id or not write(
-            lambda connection: connection.execute(_SEND, values).rowcount
+            lambda connection: connection.execute(statement, values).rowcount
         ):
             raise RunNotFoundError(f"there is no run {run_id!r}")
 
@@ -229,6 +246,14 @@ class SqlJournal:
     def leases(self) -> list[LeaseState]:
         """Every lease that is held."""
         return self._database.read(leases.states)
+
+    def archived(self, run_ids: Sequence[str]) -> dict[str, str]:
+        """How those of the runs ended that were moved to an archive."""
+        return self._database.read(lambda connection: listing.archived(connection, run_ids))
+
+    def archives(self) -> Archived:
+        """How much was archived."""
+        return self._database.read(archive_removal.totals)
 
     def verify(self) -> Iterator[str]:
         """Walk every shard's log; one line per thing that is wrong."""
