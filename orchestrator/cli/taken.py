@@ -29,6 +29,8 @@ LEADS_TO: Mapping[str, tuple[type, ...]] = {
     "forget": (ev.HeuristicForgotten,),
     "acknowledge": (ev.IncidentAcknowledged,),
     "signal": (ev.SignalReceived,),
+    "pause": (ev.RunPaused,),
+    "resume": (ev.RunResumed,),
 }
 """The events of an operation that was carried out."""
 

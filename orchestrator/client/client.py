@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
+from orchestrator.client.bulk import Bulks
 from orchestrator.client.run import Run
 from orchestrator.definition.saga import Saga
 from orchestrator.definition.values import check_size, encode
@@ -23,9 +24,11 @@ from orchestrator.errors import (
     RunNotFoundError,
     UnknownSagaError,
 )
+from orchestrator.journal.audit import AuditPage, audit
 from orchestrator.journal.port import (
     ClusterPage,
     LaunchRequest,
+    OperationFilter,
     Page,
     ReaderJournal,
     Recorded,
@@ -276,6 +279,14 @@ class Client:
         """Stop a run and undo it."""
         self._operate(run_id, msg.Cancel(at=self._clock(), actor=self._actor, reason=reason))
 
+    def pause(self, run_id: str, *, reason: str = "") -> None:
+        """Have a run stand still: nothing new of it is sent, and no time passes for it."""
+        self._operate(run_id, msg.Pause(at=self._clock(), actor=self._actor, reason=reason))
+
+    def resume(self, run_id: str, *, reason: str = "") -> None:
+        """Have a paused run go on."""
+        self._operate(run_id, msg.Resume(at=self._clock(), actor=self._actor, reason=reason))
+
     @property
     def _actor(self) -> str:
         return self._options.actor
@@ -298,6 +309,17 @@ class Client:
             self._send(run_id, operation)
         else:
             self._operate(run_id, operation)
+
+    def audit(
+        self, where: OperationFilter | None = None, *, cursor: str | None = None, limit: int = 50
+    ) -> AuditPage:
+        """Who did what to which run, newest first, with the state before and after, from the runs' own events."""
+        return audit(self._journal, where, cursor, limit)
+
+    @property
+    def bulk(self) -> Bulks:
+        """Operations on many runs that are records of their own."""
+        return Bulks(self._journal, self._actor, self._clock, self._poke)
 
     def _operate(self, run_id: str, operation: msg.Operation) -> None:
         row = self._journal.find(run_id)

@@ -45,6 +45,8 @@ LEADS_TO: dict[OperationName, tuple[type, ...]] = {
     "compensate": (ev.CompensationStarted,),
     "cancel": (ev.CompensationStarted,),
     "signal": (ev.SignalReceived,),
+    "pause": (ev.RunPaused,),
+    "resume": (ev.RunResumed,),
 }
 
 

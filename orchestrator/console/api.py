@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 
 from orchestrator.console.answers import Json, etag
 from orchestrator.console.desk import Seen
-from orchestrator.console.filters import RunQuery
+from orchestrator.console.filters import AuditQuery, RunQuery
 from orchestrator.console.schemas import ClusterRuns, answers
 from orchestrator.console.security import CSRF_HEADER, Admin, Using, Viewer
 from orchestrator.definition import drawing
@@ -109,6 +109,20 @@ def incident(
     found = parts.desk.cluster(who, cluster)
     page = parts.desk.runs(who, RunFilter(cluster=cluster), cursor or None, limit)
     return Json(ClusterRuns(found, page.runs, page.cursor))
+
+
+@router.get("/audit", tags=["audit"], responses=answers("AuditPage"))
+def audit(
+    who: Viewer,
+    parts: Using,
+    where: Annotated[AuditQuery, Query()],
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50,
+) -> Response:
+    """Who did what to which run, newest first, refused or not, with the run's state before and after; ``intact`` says
+    whether the hash chain holds for every event of these runs.
+    """
+    return Json(parts.desk.audit(who, where.filter(parts.desk.clock()), cursor or None, limit))
 
 
 @router.get("/sagas", tags=["sagas"], responses=answers("SagaRows"))

@@ -18,6 +18,7 @@ from orchestrator.console.access import Principal, Role
 from orchestrator.console.kept import Kept
 from orchestrator.console.options import ConsoleOptions
 from orchestrator.console.redaction import (
+    doing_without_values,
     entry_without_values,
     look_without_values,
     run_without_values,
@@ -30,11 +31,13 @@ from orchestrator.errors import (
     RunNotFoundError,
     UnknownSagaError,
 )
+from orchestrator.journal.audit import AuditPage, audit
 from orchestrator.journal.port import (
     Cluster,
     ClusterPage,
     Journal,
     LeaseState,
+    OperationFilter,
     Page,
     Recorded,
     RunFilter,
@@ -182,6 +185,17 @@ class Desk:
         if not self.sees_redacted(who):
             told = self._curtains.entries(row, told)
         return told if self.sees_values(who) else [entry_without_values(entry) for entry in told]
+
+    def audit(
+        self, who: Principal, where: OperationFilter, cursor: str | None = None, limit: int = 50
+    ) -> AuditPage:
+        """What was done to the runs that they may see. Raises ``RunNotFoundError``, ``InvalidInputError``."""
+        if where.run is not None:
+            where = replace(where, run=self.row(who, where.run).run_id)
+        page = audit(self.journal, replace(where, sagas=who.sagas), cursor, limit)
+        if self.sees_values(who):
+            return page
+        return replace(page, entries=tuple(map(doing_without_values, page.entries)))
 
     def counts(self, who: Principal) -> dict[str, dict[str, int]]:
         """Saga to status to number of runs, not older than a few seconds."""

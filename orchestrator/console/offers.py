@@ -83,6 +83,14 @@ def _whole_run(client: Client, run: RunSummary, now: float) -> Iterator[Offer]:
             Offer("compensate", "Compensate the run", "give up and undo it", {}),
             msg.Compensate(at=now),
         ),
+        (
+            Offer("resume", "Resume the run", "have it go on", {}, first=True),
+            msg.Resume(at=now),
+        ),
+        (
+            Offer("pause", "Pause the run", "have it stand still; nothing new is sent", {}),
+            msg.Pause(at=now),
+        ),
         (Offer("cancel", "Cancel the run", "stop it and undo what it did", {}), msg.Cancel(at=now)),
     ]
     for offer, operation in whole:

@@ -1,4 +1,4 @@
-"""Pages to read: overview, runs, a run, sagas, shards. Everything on them works without JavaScript."""
+"""Pages to read: overview, runs, a run, sagas, audit, shards. Everything on them works without JavaScript."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from fastapi import APIRouter, Query, Request, Response
 
 from orchestrator.console.access import Role
 from orchestrator.console.bars import bars
-from orchestrator.console.filters import RunQuery
+from orchestrator.console.filters import AuditQuery, RunQuery
 from orchestrator.console.offers import offers
 from orchestrator.console.overview import lines
 from orchestrator.console.rendering import page
 from orchestrator.console.security import Using, Viewer
 from orchestrator.definition.plan import Call
 from orchestrator.journal.port import RunFilter
+from orchestrator.kernel.asked import OPERATIONS
 from orchestrator.kernel.summary import RunStatus
 from orchestrator.views.look import RunLook
 from orchestrator.views.steps import steps_of
@@ -23,7 +24,7 @@ from orchestrator.views.trouble import Raised
 router = APIRouter(include_in_schema=False)
 
 STATUSES: tuple[RunStatus, ...] = (
-    *("stuck", "running", "compensating", "accepted", "completed", "compensated"),
+    *("stuck", "paused", "running", "compensating", "accepted", "completed", "compensated"),
 )
 _CLUSTERS_SHOWN = 12
 _MINUTES = 60
@@ -150,6 +151,27 @@ def run(
 def _errors_of(look: RunLook, cluster: str) -> tuple[Raised, ...]:
     troubles = look.need.incidents if look.need is not None else ()
     return next((one.errors for one in troubles if one.incident.cluster == cluster), ())
+
+
+@router.get("/audit")
+def audit(
+    request: Request,
+    who: Viewer,
+    parts: Using,
+    where: Annotated[AuditQuery, Query()],
+    cursor: str = "",
+) -> Response:
+    """Who did what to which run."""
+    desk = parts.desk
+    values = {
+        "found": desk.audit(who, where.filter(desk.clock()), cursor or None, _LISTED),
+        "where": where,
+        "query": where.encoded(),
+        "paged": bool(cursor),
+        "operations": OPERATIONS,
+        "sagas": sorted(desk.counts(who)),
+    }
+    return page(request, "audit.html", who, values)
 
 
 @router.get("/sagas")

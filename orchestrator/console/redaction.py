@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from orchestrator.journal.audit import Doing
 from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.look import RunLook
 from orchestrator.views.steps import NodeView, StepView
@@ -51,6 +52,11 @@ def _trouble(trouble: Trouble) -> Trouble:
         replace(error, traceback=WITHHELD if error.traceback else "") for error in trouble.errors
     )
     return replace(trouble, errors=tuple(errors))
+
+
+def doing_without_values(doing: Doing) -> Doing:
+    """An operation without what it was given."""
+    return replace(doing, event=_without(doing.event))
 
 
 def _node(node: NodeView) -> NodeView:

@@ -8,6 +8,9 @@ import msgspec
 
 from orchestrator.console.actions import Acted, Acts, Foreseen, Launched
 from orchestrator.console.desk import SagaRow, Shards
+from orchestrator.journal.audit import AuditPage
+from orchestrator.journal.bulk import Bulk as BulkRecord
+from orchestrator.journal.bulk import BulkItem
 from orchestrator.journal.port import Cluster, ClusterPage, Page
 from orchestrator.kernel.preview import Preview
 from orchestrator.kernel.summary import RunSummary
@@ -32,6 +35,18 @@ class ClusterRuns(msgspec.Struct, frozen=True):
     cursor: str | None
 
 
+class BulkRows(msgspec.Struct, frozen=True):
+    """Bulk operations."""
+
+    bulks: tuple[BulkRecord, ...]
+
+
+class BulkItems(msgspec.Struct, frozen=True):
+    """Runs of a bulk operation."""
+
+    items: tuple[BulkItem, ...]
+
+
 class SagaRows(msgspec.Struct, frozen=True):
     """Sagas."""
 
@@ -54,7 +69,7 @@ class Fault(msgspec.Struct, frozen=True):
 _ANSWERS = (
     *(ClusterPage, ClusterRuns),
     *(Acted, Acts, Entries, Fault, Foreseen, Launched, Page, Preview),
-    *(Pulse, RunLook, SagaRows, Shards, Statistics),
+    *(AuditPage, BulkRecord, BulkItems, BulkRows, Pulse, RunLook, SagaRows, Shards, Statistics),
 )
 _REF = "#/components/schemas/{name}"
 

@@ -79,7 +79,7 @@ class Draft:
         self.can_wait = False
         if live is not None:
             stopped = self.changed[run_id] = LiveRun(live.state, live.row)
-            stopped.sent = live.sent
+            stopped.sent, stopped.flying = live.sent, live.flying
             stopped.defect = defect
 
     def _rows(self, now: float) -> list[RunSummary]:
@@ -181,7 +181,7 @@ class Decisions:
                 state, None if current is None else current.row
             )
             if current is not None:
-                changed.sent = current.sent
+                changed.sent, changed.flying = current.sent, current.flying
         changed.state = state
         if any(isinstance(event, OperationRefused) for event in events):
             self._counts["operations refused"] += 1

@@ -27,7 +27,7 @@ from orchestrator.kernel.summary import RunSummary
 
 _RUNS = select(*(RUN.c[name] for name in COLUMNS))
 _BY_ID = _RUNS.where(RUN.c.run_id == bindparam("wanted"))
-_LAST = chr(0x10FFFF)
+LAST = chr(0x10FFFF)
 _VALUES = 500
 _NAMED = 5
 """How many runs an ambiguity error names."""
@@ -41,7 +41,7 @@ def find(connection: Connection, id_or_prefix: str) -> RunSummary:
     if exact is not None:  # first and cheaply, as whoever waits for a result asks often
         return summary_of(exact)
     run_id = RUN.c.run_id
-    fits = and_(run_id >= id_or_prefix, run_id < id_or_prefix + _LAST)
+    fits = and_(run_id >= id_or_prefix, run_id < id_or_prefix + LAST)
     rows = connection.execute(_RUNS.where(fits).order_by(run_id).limit(_NAMED + 1)).all()
     if not id_or_prefix or not rows:
         rows = connection.execute(_RUNS.where(run_id.in_(_with_key(id_or_prefix)))).all()
@@ -111,7 +111,7 @@ def archived(connection: Connection, run_ids: Sequence[str]) -> dict[str, str]:
 
 def _not_here(connection: Connection, wanted: str) -> RunNotFoundError:
     gone = ARCHIVED_RUN.c.run_id
-    fits = or_(and_(gone >= wanted, gone < wanted + _LAST), gone.in_(_with_key(wanted)))
+    fits = or_(and_(gone >= wanted, gone < wanted + LAST), gone.in_(_with_key(wanted)))
     query = select(gone, ARCHIVED_RUN.c.status, ARCHIVE.c.name)
     query = query.join(ARCHIVE, ARCHIVE.c.id == ARCHIVED_RUN.c.archive).where(fits)
     row = connection.execute(query.order_by(gone).limit(1)).one_or_none() if wanted else None

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from orchestrator.definition.plan import Plan
+from orchestrator.journal.bulk import BulkJournal
 from orchestrator.kernel.events import CommandKind, Event
 from orchestrator.kernel.messages import Message
 from orchestrator.kernel.summary import RunSummary
@@ -130,6 +131,36 @@ class ClusterPage(msgspec.Struct, frozen=True):
     cursor: str | None
 
 
+class OperationFilter(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which operations to list; times in epoch seconds. ``operation`` is its name: retry, skip, cancel and so on."""
+
+    actor: str | None = None
+    operation: str | None = None
+    saga: str | None = None
+    sagas: tuple[str, ...] = ()
+    """Only of these, if any are named: what the asker may see."""
+    run: str | None = None
+    """The whole id of a run."""
+    after: float | None = None
+    before: float | None = None
+    refused: bool = False
+    """Only those that were refused."""
+
+
+class Operated(msgspec.Struct, frozen=True):
+    """An operation as its event records it. The record's event is None where it can't be read any more."""
+
+    record: Recorded
+    saga: str
+
+
+class OperationPage(msgspec.Struct, frozen=True):
+    """One page of operations, newest first. ``cursor`` continues, None at the end."""
+
+    operations: tuple[Operated, ...]
+    cursor: str | None
+
+
 class Page(msgspec.Struct, frozen=True):
     """One page of runs, newest first. ``cursor`` continues, None at the end."""
 
@@ -164,7 +195,7 @@ Summarize = Callable[[Plan, list[Recorded]], RunSummary]
 """Makes a run's read-model row from its plan and its events."""
 
 
-class WriterJournal(Protocol):
+class WriterJournal(BulkJournal, Protocol):
     """What a coordinator needs. Errors: ``FencedError``, ``OutcomeUnknownError``, ``JournalUnavailableError``."""
 
     def shards(self) -> int:
@@ -221,7 +252,7 @@ class WriterJournal(Protocol):
         ...
 
 
-class ReaderJournal(Protocol):
+class ReaderJournal(BulkJournal, Protocol):
     """What clients and views need."""
 
     def launch(self, requests: Sequence[LaunchRequest], session: Any = None) -> list[Launched]:
@@ -272,6 +303,17 @@ class ReaderJournal(Protocol):
 
     def feed(self, shard: int, after: int, limit: int) -> list[Recorded]:
         """The shard's log from ``after`` on (exclusive), without holes."""
+        ...
+
+    def operations(
+        self, where: OperationFilter, cursor: str | None = None, limit: int = 50
+    ) -> OperationPage:
+        """A page of what operators and clients did to runs, refused or not."""
+        ...
+
+    def altered(self, shard: int, run_ids: Sequence[str]) -> dict[str, list[int]]:
+        """Offsets of events of these runs that aren't what was written, or don't follow what was written before
+        them, by the shard's hash chain. Runs without any aren't in it."""
         ...
 
     def end(self, shard: int) -> int:

@@ -29,6 +29,13 @@ _Ordered = Text().with_variant(Text(collation="C"), "postgresql")
 """Compared byte by byte, so that prefixes are ranges and every database sorts alike."""
 _Counter = BigInteger().with_variant(Integer(), "sqlite")
 
+AUDITED = """
+    type IN ('StepRetried', 'StepSkipped', 'StepResolved', 'HeuristicForgotten', 'SignalReceived',
+        'RunPaused', 'RunResumed', 'OperationRefused')
+    OR (type = 'CompensationStarted' AND actor <> '')
+"""
+"""Which events are somebody's doing. An index holds them alone, so an audit is as fast beside a million runs."""
+
 EVENT = Table(
     "saga_event",
     METADATA,
@@ -42,6 +49,14 @@ EVENT = Table(
     Column("data", Text, nullable=False),
     Column("hash", Text, nullable=False),
     Index("saga_event_run", "run_id", "offset"),
+    Index(
+        "saga_event_audit",
+        "at",
+        "shard",
+        "offset",
+        postgresql_where=text(AUDITED),
+        sqlite_where=text(AUDITED),
+    ),
 )
 """The log. The primary key decides who can write."""
 
@@ -157,6 +172,31 @@ NOTICE = Table(
     Column("at", Double, nullable=False),
 )
 """When people were last told of a cluster; whoever changes the row tells them."""
+
+BULK = Table(
+    "saga_bulk",
+    METADATA,
+    Column("id", _Ordered, primary_key=True),
+    Column("created_at", Double, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("data", Text, nullable=False),
+    Index("saga_bulk_created", "created_at"),
+)
+"""Bulk operations; ``data`` is all of one but what came of its runs."""
+
+BULK_ITEM = Table(
+    "saga_bulk_item",
+    METADATA,
+    Column("bulk", _Ordered, primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("run_id", _Ordered, nullable=False),
+    Column("wave", Integer, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Index("saga_bulk_item_outcome", "bulk", "outcome", "position"),
+)
+"""The runs of each, in the order they are taken."""
 
 PLAN = Table(
     "saga_plan",

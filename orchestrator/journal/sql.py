@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
@@ -22,9 +22,11 @@ from orchestrator.journal import (
     leases,
     listing,
     log,
+    operations,
     postgresql,
     sqlite,
 )
+from orchestrator.journal.bulk_rows import SEND, SEND_POSTGRESQL, SqlBulks
 from orchestrator.journal.database import Database, meaning
 from orchestrator.journal.held_connection import HeldConnection
 from orchestrator.journal.plans import PlanStore
@@ -35,6 +37,8 @@ from orchestrator.journal.port import (
     Launched,
     LaunchRequest,
     LeaseState,
+    OperationFilter,
+    OperationPage,
     Page,
     Recorded,
     RunFilter,
@@ -51,14 +55,8 @@ from orchestrator.kernel.summary import RunSummary
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-_SEND = text(
-    "INSERT INTO saga_inbox (shard, run_id, message)"
-    " SELECT shard, run_id, CAST(:message AS text) FROM saga_run WHERE run_id = :run_id"
-)
-_SEND_POSTGRESQL = text(f"{_SEND.text} FOR KEY SHARE")  # so that it isn't archived meanwhile
 
-
-class SqlJournal:
+class SqlJournal(SqlBulks):
     """A ``Journal`` in a database whose tables ``upgrade`` has made.
 
     ``source`` is a URL or an engine. A PostgreSQL engine is used as it is (and stays open after ``close``); of a
@@ -176,9 +174,9 @@ class SqlJournal:
         """Put a message for a run into its shard's inbox. Raises ``RunNotFoundError``, ``EncodingError``."""
         values = {"run_id": run_id, "message": encode_message(message).decode()}
         if self._database.is_postgresql:
-            write, statement = self._database.write_single, _SEND_POSTGRESQL
+            write, statement = self._database.write_single, SEND_POSTGRESQL
         else:
-            write, statement = self._database.write, _SEND
+            write, statement = self._database.write, SEND
         if "\0" in run_id or not write(
             lambda connection: connection.execute(statement, values).rowcount
         ):
@@ -230,6 +228,20 @@ class SqlJournal:
             lambda connection: log.rows_after(connection, shard, after, limit)
         )
         return [recorded(row) for row in rows]
+
+    def operations(
+        self, where: OperationFilter, cursor: str | None = None, limit: int = 50
+    ) -> OperationPage:
+        """A page of what was done to runs, newest first. Raises ``InvalidInputError``."""
+        return self._database.read(
+            lambda connection: operations.page(connection, where, cursor, limit)
+        )
+
+    def altered(self, shard: int, run_ids: Sequence[str]) -> dict[str, list[int]]:
+        """Events of these runs that the hash chain doesn't vouch for."""
+        return self._database.read(
+            lambda connection: operations.altered(connection, shard, run_ids)
+        )
 
     def end(self, shard: int) -> int:
         """The offset of the shard's last record, to find out what a commit without an answer did."""

@@ -147,6 +147,20 @@ class CompensationStarted(_Event, frozen=True):
     reason: str
     step: str | None = None
     failure: Failure | None = None
+    operation: str = ""
+    """What an operator asked for that led to it: cancel, compensate, resolve."""
+
+
+class RunPaused(_Event, frozen=True):
+    """An operator had the run stand still: nothing new is sent, no time passes for it."""
+
+    reason: str = ""
+
+
+class RunResumed(_Event, frozen=True):
+    """An operator had a paused run go on; what had time left when it was paused has as much now."""
+
+    reason: str = ""
 
 
 class CallbackDelivered(_Event, frozen=True):
@@ -322,4 +336,6 @@ Event = (
     | HeuristicFound
     | HeuristicForgotten
     | IncidentAcknowledged
+    | RunPaused
+    | RunResumed
 )

@@ -12,6 +12,7 @@ from orchestrator.kernel import events as ev
 from orchestrator.kernel import messages as msg
 from orchestrator.kernel import operate_group
 from orchestrator.kernel.incidents import incidents
+from orchestrator.kernel.pause import pause, resume
 from orchestrator.kernel.state import (
     ENDED,
     EXECUTING,
@@ -67,14 +68,19 @@ def possible(run: RunState, operation: msg.Operation) -> list[ev.Event]:
             return _skip(run, operation)
         case msg.Resolve():
             return _resolve(run, operation)
-        case msg.Compensate():
-            return _compensate(run, operation, operation.reason or "compensated by an operator")
-        case msg.Cancel():
-            return _compensate(run, operation, operation.reason or "cancelled")
+        case msg.Compensate() | msg.Cancel():
+            told = (
+                "cancelled" if isinstance(operation, msg.Cancel) else "compensated by an operator"
+            )
+            return _compensate(run, operation, operation.reason or told)
         case msg.Forget():
             return operate_group.forget(run, operation)
         case msg.Acknowledge():
             return _acknowledge(run, operation)
+        case msg.Pause():
+            return pause(run, operation)
+        case msg.Resume():
+            return resume(run, operation)
 
 
 def _retry(run: RunState, operation: msg.Retry) -> list[ev.Event]:
@@ -214,6 +220,7 @@ def _resolve(run: RunState, operation: msg.Resolve) -> list[ev.Event]:
                 request=operation.request,
                 reason=reason,
                 step=operation.step,
+                operation="resolve",
             ),
         ]
     return [resolved]
@@ -234,7 +241,11 @@ def _compensate(
         raise OperationRefusedError(_PIVOT_OUTSTANDING)
     return [
         ev.CompensationStarted(
-            at=operation.at, actor=operation.actor, request=operation.request, reason=reason
+            at=operation.at,
+            actor=operation.actor,
+            request=operation.request,
+            reason=reason,
+            operation=type(operation).__name__.lower(),
         )
     ]
 

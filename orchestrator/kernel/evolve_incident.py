@@ -1,4 +1,4 @@
-"""What events make of a run's incidents: ``evolve`` for the parts of the state that say who is needed."""
+"""The part of ``evolve`` that is about incidents: which steps need a person, and who has taken them on."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from orchestrator.kernel.state import PARKED, OpenIncident, RunState
 
 
 def opened(run: RunState, event: ev.StepParked | ev.HeuristicFound) -> None:
-    """A step needs a person, or needs one for another reason than before."""
+    """A step needs a person from now on."""
     run.open_incidents = {**run.open_incidents, event.step: OpenIncident(event.at)}
 
 
-def closed(run: RunState) -> None:
+def close_passed(run: RunState) -> None:
     """Whatever moved a step on from where it was parked has closed its incident."""
     still = {
         key: incident
@@ -26,11 +26,11 @@ def closed(run: RunState) -> None:
 
 
 def acknowledged(run: RunState, event: ev.IncidentAcknowledged) -> None:
-    """Somebody has taken it on. Raises ``IllegalEventError`` where nobody is needed."""
+    """Somebody has taken an incident on. Raises ``IllegalEventError`` if there is none."""
     incident = run.open_incidents.get(event.step)
     if incident is None:
         raise IllegalEventError(
-            f"run {run.run_id}, {run.phase}: acknowledgement of {event.step!r}, which needs nobody"
+            f"run {run.run_id}: acknowledgement of {event.step!r}, which needs nobody"
         )
-    taken = replace(incident, acked_at=event.at, acked_by=event.actor, ack_reason=event.reason)
-    run.open_incidents = {**run.open_incidents, event.step: taken}
+    taken_on = replace(incident, acked_at=event.at, acked_by=event.actor, ack_reason=event.reason)
+    run.open_incidents = {**run.open_incidents, event.step: taken_on}
