@@ -125,8 +125,9 @@ def notice_of(one: Cluster, notice_id: str, at: float) -> Notice:
 
 
 class Notifier:
-    """Looks for incidents that nobody was told of. ``run`` belongs to one thread. ``shown`` takes from a cluster what is
-    nobody's to see.
+    """Looks for incidents that nobody was told of. ``run`` belongs to one thread.
+
+    ``shown`` takes from a cluster what isn't to be told.
     """
 
     def __init__(
