@@ -45,6 +45,7 @@ from orchestrator.transport.celery_app import make_celery
 from orchestrator.transport.celery_transport import CeleryTransport
 from orchestrator.transport.local import LocalTransport
 from orchestrator.transport.worker import install
+from orchestrator.views.redaction import Curtains
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -147,7 +148,7 @@ def notifier(
         key = given.webhook_key.get_secret_value().encode()
         channels.append(Webhook(WebhookOptions(given.webhook_url, key, given.webhook_private)))
     options = NoticeOptions(given.every_s, given.look_s)
-    return Notifier(journal, channels, options, time.time)
+    return Notifier(journal, channels, options, time.time, Curtains(journal).cluster)
 
 
 def worker_app(settings: Settings) -> Celery:

@@ -152,13 +152,14 @@ class Desk:
         """Open incidents by their cause, those of the sagas that they may see."""
         if saga and not who.may_see(saga):
             saga = _NOTHING
-        return self.journal.clusters((saga,) if saga else who.sagas, cursor, limit)
+        page = self.journal.clusters((saga,) if saga else who.sagas, cursor, limit)
+        return page if self.sees_redacted(who) else self._curtains.clusters(page)
 
     def cluster(self, who: Principal, cluster: str) -> Cluster:
         """One cluster. Raises ``RunNotFoundError`` when no incident of it is open."""
         for one in self.journal.clusters(who.sagas, None, 1, cluster or _NOTHING).clusters:
             if one.cluster == cluster:
-                return one
+                return one if self.sees_redacted(who) else self._curtains.cluster(one)
         raise RunNotFoundError(f"no open incident is of the cluster {cluster!r}")
 
     def seen(

@@ -13,6 +13,8 @@ from tests.integration.browsing import Browser, Desk, Order, browser, desk
 from tests.waiting import eventually
 
 PAGES = (
+    "/incidents",
+    "/incidents/{cluster}",
     "/",
     "/runs",
     "/runs?stuck=true&text=bank",
