@@ -14,7 +14,16 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.client import Client
-from orchestrator.console import api, api_actions, faults, page_actions, pages, signing_in, streams
+from orchestrator.console import (
+    api,
+    api_actions,
+    faults,
+    figures,
+    page_actions,
+    pages,
+    signing_in,
+    streams,
+)
 from orchestrator.console.actions import Actions
 from orchestrator.console.desk import Desk
 from orchestrator.console.limits import Limit
@@ -70,7 +79,7 @@ def console(
         Limit(LOGINS_PER_MIN, clock),
     )
     app.state.places = streams.Places(desk, options.streams_max)
-    for part in (api, streams, api_actions, signing_in, page_actions, pages):
+    for part in (api, streams, api_actions, signing_in, page_actions, pages, figures):
         app.router.routes.extend(part.router.routes)  # themselves, so that each can be checked
     app.mount("/static", StaticFiles(directory=STATIC))
     app.add_api_route("/health", _health, methods=["GET"], include_in_schema=False)
