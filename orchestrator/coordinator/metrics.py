@@ -148,7 +148,7 @@ class PrometheusMeter(Meter):
         for status, sagas in self._ended.items():
             yield counted(f"saga_runs_{status}_total", _by(sagas))
         commands = list(self._commands.items())
-        outcomes = {
+        outcomes: dict[tuple[str, ...], float] = {
             (*key, outcome): number
             for key, command in commands
             for outcome, number in list(command.outcomes.items())
@@ -156,7 +156,9 @@ class PrometheusMeter(Meter):
         yield counted("saga_commands_total", outcomes)
         yield _spread("saga_command_seconds", {key: command.seconds for key, command in commands})
         yield counted("saga_retries_total", {key: command.retries for key, command in commands})
-        waits = {(service,): spread for service, spread in list(self._waits.items()) if service}
+        waits: dict[tuple[str, ...], _Spread] = {
+            (service,): spread for service, spread in list(self._waits.items()) if service
+        }
         yield _spread("saga_queue_wait_seconds", waits)
         yield _spread("saga_inbox_wait_seconds", {(): self._inbox_wait})
         yield counted("saga_barrier_hits_total", _by(self._barrier_hits))

@@ -93,7 +93,7 @@ class WorkExecutor:
         )
 
     def _traced(self, work: Work) -> Settled:
-        attributes = {
+        attributes: dict[str, str | int] = {
             "saga.run": work.run,
             "saga.name": work.saga,
             "saga.step": work.step,

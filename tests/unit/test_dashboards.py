@@ -41,7 +41,7 @@ SAMPLES = {
 def selectors(expr: Any) -> Iterator[tuple[str, list[str]]]:
     """Every metric that an expression asks for, with the labels it matches; walks the parsed tree."""
     if isinstance(expr, promql_parser.VectorSelector):
-        yield expr.name, [matcher.name for matcher in expr.matchers.matchers]
+        yield expr.name or "", [matcher.name for matcher in expr.matchers.matchers]
     for part in ("expr", "lhs", "rhs", "vector_selector", "args"):
         inner = getattr(expr, part, None)
         for one in inner if isinstance(inner, list) else [inner]:
