@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
+from orchestrator.client.bulk import Bulks
 from orchestrator.client.run import Run
 from orchestrator.definition.saga import Saga
 from orchestrator.definition.values import check_size, encode
@@ -23,8 +24,11 @@ from orchestrator.errors import (
     RunNotFoundError,
     UnknownSagaError,
 )
+from orchestrator.journal.audit import AuditPage, audit
 from orchestrator.journal.port import (
+    ClusterPage,
     LaunchRequest,
+    OperationFilter,
     Page,
     ReaderJournal,
     Recorded,
@@ -162,6 +166,12 @@ class Client:
         """A page of runs, newest first."""
         return self._journal.runs(where or RunFilter(), cursor, limit)
 
+    def clusters(
+        self, sagas: Sequence[str] = (), *, cursor: str | None = None, limit: int = 50
+    ) -> ClusterPage:
+        """A page of open incidents by their cause; ``list(RunFilter(cluster=...))`` has the runs of one."""
+        return self._journal.clusters(sagas, cursor, limit)
+
     def history(self, run_id: str) -> Sequence[Recorded]:
         """A run's events, in order."""
         return self._journal.history(self._journal.find(run_id).run_id)
@@ -254,6 +264,13 @@ class Client:
             run_id, msg.Forget(at=self._clock(), actor=self._actor, step=step, reason=reason)
         )
 
+    def acknowledge(self, run_id: str, step: str | None = None, *, reason: str = "") -> None:
+        """Take on the run's open incidents, or that of one step: nobody is told of them any more."""
+        self._operate(
+            run_id,
+            msg.Acknowledge(at=self._clock(), actor=self._actor, step=step, reason=reason),
+        )
+
     def compensate(self, run_id: str, *, reason: str = "") -> None:
         """Undo a run from where it is."""
         self._operate(run_id, msg.Compensate(at=self._clock(), actor=self._actor, reason=reason))
@@ -261,6 +278,14 @@ class Client:
     def cancel(self, run_id: str, *, reason: str = "") -> None:
         """Stop a run and undo it."""
         self._operate(run_id, msg.Cancel(at=self._clock(), actor=self._actor, reason=reason))
+
+    def pause(self, run_id: str, *, reason: str = "") -> None:
+        """Have a run stand still: nothing new of it is sent, and no time passes for it."""
+        self._operate(run_id, msg.Pause(at=self._clock(), actor=self._actor, reason=reason))
+
+    def resume(self, run_id: str, *, reason: str = "") -> None:
+        """Have a paused run go on."""
+        self._operate(run_id, msg.Resume(at=self._clock(), actor=self._actor, reason=reason))
 
     @property
     def _actor(self) -> str:
@@ -284,6 +309,17 @@ class Client:
             self._send(run_id, operation)
         else:
             self._operate(run_id, operation)
+
+    def audit(
+        self, where: OperationFilter | None = None, *, cursor: str | None = None, limit: int = 50
+    ) -> AuditPage:
+        """Who did what to which run, newest first, with the state before and after, from the runs' own events."""
+        return audit(self._journal, where, cursor, limit)
+
+    @property
+    def bulk(self) -> Bulks:
+        """Operations on many runs that are records of their own."""
+        return Bulks(self._journal, self._actor, self._clock, self._poke)
 
     def _operate(self, run_id: str, operation: msg.Operation) -> None:
         row = self._journal.find(run_id)

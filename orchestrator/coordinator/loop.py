@@ -17,6 +17,7 @@ import msgspec
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 from tenacity.stop import stop_when_event_set
 
+from orchestrator.coordinator.bulks import Bulks
 from orchestrator.coordinator.dispatching import Dispatcher
 from orchestrator.coordinator.inquiries import Inquiries
 from orchestrator.coordinator.kept import Kept
@@ -97,6 +98,7 @@ class Coordinator:
             clock,
             self.counts,
         )
+        self._bulks = Bulks(journal, lambda: self.shards, clock)
         self._inquiries = Inquiries(transport, self._ownership, self.counts)
         self._kept = Kept(options.keep_s)
         self._recovered: list[Arrival] = []
@@ -160,6 +162,7 @@ class Coordinator:
         ``wait_s`` for work.
         """
         self._gain_shards()
+        self._bulks.go_on()
         self._dispatcher.publish()
         received, arrivals = self._collect(wait_s)
         self._inquiries.publish()

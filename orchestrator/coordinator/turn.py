@@ -64,14 +64,21 @@ class Draft:
     def write(self, now: float, due_to: float) -> ShardWrite:
         """The journal's form of it. What was due up to ``due_to`` has been sent."""
         tenure = self.owned.tenure
+        troubled = {
+            run_id
+            for run_id, live in self.changed.items()
+            if live.row is not None and live.row.incidents
+        }
+        rows = self._rows(now)
         caught_up = self.owned.held == 0
         return ShardWrite(
             tenure=tenure,
             events=self.events,
-            runs=self._rows(now),
+            runs=rows,
             consumed=self.consumed,
             cursor_offset=tenure.next_offset - 1 if caught_up else tenure.cursor_offset,
             cursor_at=due_to if caught_up else tenure.cursor_at,
+            relieved=[row.run_id for row in rows if row.run_id in troubled] if troubled else (),
         )
 
     def stop(self, run_id: str, defect: str) -> None:
@@ -82,7 +89,7 @@ class Draft:
         self.can_wait = False
         if live is not None:
             stopped = self.changed[run_id] = LiveRun(live.state, live.row)
-            stopped.sent = live.sent
+            stopped.sent, stopped.flying = live.sent, live.flying
             stopped.defect = defect
 
     def _rows(self, now: float) -> list[RunSummary]:
@@ -187,7 +194,7 @@ class Decisions:
                 state, None if current is None else current.row
             )
             if current is not None:
-                changed.sent = current.sent
+                changed.sent, changed.flying = current.sent, current.flying
         changed.state = state
         if any(isinstance(event, OperationRefused) for event in events):
             self._counts["operations refused"] += 1
