@@ -20,6 +20,7 @@ from benchmarks.scenarios import (
     database_participants,
     dbos_in_process,
     many_open_runs,
+    metrics_cost,
     mixed_durations,
     transfers,
 )
@@ -52,6 +53,7 @@ SCENARIOS: dict[tuple[str, ...], Scenario] = {
         "transfers_between_hot_accounts",
         "attempts_taken_back_per_hot_transfer",
     ): transfers.contention,
+    ("throughput_with_metrics", "cpu_with_metrics"): metrics_cost.throughput,
     ("memory_10k_in_flight", "recovery_10k_open_runs"): many_open_runs.memory_and_recovery,
 }
 """By the names of the figures each one makes."""
