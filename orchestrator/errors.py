@@ -134,6 +134,10 @@ class EnvelopeError(SagaError):
         self.reason = reason
 
 
+class ArchiveError(SagaError):
+    """A file of an archive can't be written or read, or doesn't hold what was written; nothing was removed for it."""
+
+
 class SettingsError(SagaError):
     """A setting is missing or has a value that can't be used."""
 

@@ -103,6 +103,8 @@ class ConsoleSettings(_Part):
     """Reached over HTTPS, also where a proxy ends it: cookies are sent over nothing else."""
     viewers_see_values: bool = False
     """Show inputs, arguments, results and tracebacks to viewers, too."""
+    redacted_shown_to: Literal["nobody", "admin", "operator"] = "nobody"
+    """Who is shown even what types declare redacted, with all roles above."""
     mutations_per_min: int = Field(default=120, ge=1)
     """For each principal."""
 
@@ -112,6 +114,16 @@ class ConsoleSettings(_Part):
         if value is not None and len(value.get_secret_value()) < _KEY_MIN:
             raise ValueError(f"at least {_KEY_MIN} characters")
         return value
+
+
+class MetricsSettings(_Part):
+    """Where metrics are served for Prometheus; nowhere unless a port is set. The console has its own, at /metrics."""
+
+    host: str = "127.0.0.1"
+    """Reachable without credentials: an address of an inner network at most."""
+    coordinator_port: int | None = Field(default=None, ge=0, le=65_535)
+    """0 takes a free one, told in the log."""
+    worker_port: int | None = Field(default=None, ge=0, le=65_535)
 
 
 class Settings(BaseSettings):
@@ -149,10 +161,16 @@ class Settings(BaseSettings):
     """How old they have to be for that: longer than any atomic group takes to decide."""
     payload_limit_bytes: int = Field(default=1024 * 1024, ge=1024)
     """The largest input, argument, result or signal, encoded."""
+    archive_folder: str = "saga-archive"
+    """Where ``saga archive`` writes, unless it is told otherwise with ``--to``."""
     actor: str = Field(default_factory=_actor)
     """Who operations from here are recorded for."""
     log_level: str = "INFO"
     """Python's logging level."""
+    log_format: Literal["text", "json"] = "text"
+    """Lines for people, or a JSON object each; run, step and attempt are in both."""
+    metrics: MetricsSettings = MetricsSettings()
+    """In the environment ``SAGA_METRICS__COORDINATOR_PORT`` and its kin."""
     console: ConsoleSettings = ConsoleSettings()
     """In the environment ``SAGA_CONSOLE__PORT`` and its kin, lists as JSON."""
 

@@ -19,9 +19,11 @@ from celery import Celery
 
 from orchestrator.client import Client, ClientOptions
 from orchestrator.coordinator.loop import Coordinator, CoordinatorOptions
+from orchestrator.coordinator.metering import Meter
 from orchestrator.coordinator.outbox import BundleOptions
 from orchestrator.definition.saga import Saga
 from orchestrator.errors import DefinitionError, SettingsError
+from orchestrator.exposing import serve_counts, worker_counts
 from orchestrator.journal.port import Journal
 from orchestrator.journal.sql import SqlJournal
 from orchestrator.journal.upgrade import check_schema, upgrade
@@ -111,9 +113,10 @@ def client(settings: Settings, journal: Journal, sagas: Mapping[str, Saga[..., A
     return Client(journal, sagas, transport(settings).poke, client_options(settings))
 
 
-def coordinator(settings: Settings, journal: Journal) -> Coordinator:
-    """A coordinator for this process."""
-    return Coordinator(journal, transport(settings), coordinator_options(settings), time.time)
+def coordinator(settings: Settings, journal: Journal, meter: Meter | None = None) -> Coordinator:
+    """A coordinator for this process; ``meter`` counts for it, as one of ``measured``."""
+    options = coordinator_options(settings)
+    return Coordinator(journal, transport(settings), options, time.time, meter)
 
 
 def worker_app(settings: Settings) -> Celery:
@@ -124,13 +127,18 @@ def worker_app(settings: Settings) -> Celery:
             "no service in apps: name the modules that define participants, as SAGA_APPS=mypackage"
         )
     app = celery_app(settings)
+    counts = worker_counts(settings, services)
+    executor = WorkExecutor(Registry.of(services), sweep_options(settings), counts)
     install(
         app,
-        WorkExecutor(Registry.of(services), sweep_options(settings)),
+        executor,
         namespace=settings.namespace,
         keys=signing_keys(settings),
         limit_bytes=_message_limit_bytes(settings),
+        on_dropped=None if counts is None else counts.dropped,
     )
+    if counts is not None:
+        serve_counts(settings, executor, counts)
     return app
 
 
@@ -158,10 +166,12 @@ def embedded(
     *,
     threads: int = 4,
     journal: Journal | None = None,
+    meter: Meter | None = None,
 ) -> Iterator[Embedded]:
     """Run sagas in this process: a thread for the coordinator, ``threads`` for participants, no broker.
 
-    For tests and for programs that want durable sagas without a deployment. The journal is a real one.
+    For tests and for programs that want durable sagas without a deployment. The journal is a real one. ``meter``
+    counts for the coordinator: a ``PrometheusMeter`` has a registry to serve, or to add to the program's own.
     """
     own = journal is None
     store = journal or make_journal(settings)
@@ -169,7 +179,7 @@ def embedded(
         WorkExecutor(Registry.of(definitions.services)),
         threads=threads,
     )
-    driver = Coordinator(store, local, coordinator_options(settings), time.time)
+    driver = Coordinator(store, local, coordinator_options(settings), time.time, meter)
     thread = threading.Thread(target=driver.run, name="saga-coordinator", daemon=True)
     thread.start()
     try:
@@ -248,6 +258,9 @@ def console_options(settings: Settings, *, insecure_dev: bool = False) -> Consol
         session_s=given.session_s,
         https=given.https,
         viewers_see_values=given.viewers_see_values,
+        redacted_shown_to=None
+        if given.redacted_shown_to == "nobody"
+        else Role(given.redacted_shown_to),
         mutations_per_min=given.mutations_per_min,
     )
 

@@ -127,7 +127,7 @@ def _preview(call: Invocation, runs: list[RunSummary], operation: str, foretold:
     if not runs:
         call.out.note("no run fits")
         return
-    call.out.show(runs_table(call, tuple(runs[:PREVIEWED])))
+    call.out.show(runs_table(call, call.curtains.rows(runs[:PREVIEWED])))
     if len(runs) > PREVIEWED:
         call.out.show(Text(f"and {len(runs) - PREVIEWED} more", style="dim"))
     call.out.show("", Text(f"{operation}: {_runs(len(runs))}", style="bold"))

@@ -135,7 +135,7 @@ def _open_runs(call: Invocation) -> Iterator[RunSummary]:
     cursor = None
     while True:
         page = call.journal.runs(RunFilter(status=_OPEN), cursor, _PAGE)
-        yield from page.runs
+        yield from call.curtains.rows(page.runs)
         cursor = page.cursor
         if cursor is None:
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from msgspec.structs import replace
 from rich.table import Table
 from rich.text import Text
 
@@ -12,8 +13,10 @@ from orchestrator.cli import options as opt
 from orchestrator.cli.invocation import Invocation, invocation
 from orchestrator.cli.looks import ago, short_ids, status_text
 from orchestrator.cli.output import table
+from orchestrator.cli.sources import ArchivePath, source
 from orchestrator.journal.port import Page
 from orchestrator.kernel.summary import RunSummary
+from orchestrator.views.redaction import Curtains
 
 Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="The most runs to show.")]
 Cursor = Annotated[
@@ -38,6 +41,7 @@ def list_runs(
     stuck: opt.StuckOnly = False,
     limit: Limit = 20,
     cursor: Cursor = None,
+    archive: ArchivePath = None,
 ) -> None:
     """List runs, newest first."""
     call = invocation(context)
@@ -53,7 +57,9 @@ def list_runs(
         stuck=stuck,
         step=step,
     )
-    page = call.journal.runs(where, cursor, limit)
+    kept = source(call, archive)
+    page = kept.runs(where, cursor, limit)
+    page = replace(page, runs=Curtains(kept).rows(page.runs))
     if call.out.json:
         call.out.data({"runs": page.runs, "cursor": page.cursor})
         return

@@ -267,7 +267,7 @@ def _one(call: Invocation, run: str, message: msg.Operation | msg.Signal, *, dry
 
 
 def _foretell(call: Invocation, run_id: str, message: msg.Operation | msg.Signal) -> None:
-    seen = call.client.preview(run_id, message)
+    seen = call.curtains.preview(call.journal.find(run_id), call.client.preview(run_id, message))
     if call.out.json:
         call.out.data(seen)
     elif not seen.refused:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, TypeVarTuple
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
@@ -39,6 +40,7 @@ from orchestrator.kernel.preview import Preview, preview
 from orchestrator.kernel.program import Program
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.summary import RunSummary
+from orchestrator.telemetry.tracing import Launches, launching
 
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
@@ -343,7 +345,9 @@ class Client:
     def _launch(
         self, requests: Sequence[LaunchRequest], session: Session | None, saga: Saga[..., R]
     ) -> Sequence[Run[R]]:
-        launched = self._journal.launch(requests, session)
+        with launching() as launches:
+            launched = self._journal.launch(_traced(requests, launches), session)
+            launches.launched([run.run_id for run in launched])
         shards = {run.shard for run in launched if run.created}
         if session is None:
             self._poke_all(shards)
@@ -354,6 +358,17 @@ class Client:
     def _poke_all(self, shards: Iterable[int]) -> None:
         for shard in shards:
             self._poke(shard)
+
+
+def _traced(requests: Sequence[LaunchRequest], launches: Launches) -> Sequence[LaunchRequest]:
+    """The launches with the traces that are to go on in their runs, if anybody traces."""
+    traces = [launches.begin(request.message.saga) for request in requests]
+    if not any(traces):
+        return requests
+    return [
+        replace(request, message=replace(request.message, trace=trace))
+        for request, trace in zip(requests, traces, strict=True)
+    ]
 
 
 def _defined(saga: Callable[..., R]) -> Saga[..., R]:

@@ -7,7 +7,7 @@ has.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -32,6 +32,7 @@ from orchestrator.errors import (
     UnknownSagaError,
 )
 from orchestrator.journal.audit import AuditPage, audit
+from orchestrator.journal.bulk import BulkItem
 from orchestrator.journal.port import (
     Journal,
     LeaseState,
@@ -40,9 +41,11 @@ from orchestrator.journal.port import (
     Recorded,
     RunFilter,
 )
+from orchestrator.kernel.preview import Preview
 from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.look import RunLook, look
 from orchestrator.views.pulse import Pulse, pulse
+from orchestrator.views.redaction import Curtains
 from orchestrator.views.statistics import Statistics, statistics
 from orchestrator.views.timeline import Entry, timeline
 
@@ -101,6 +104,7 @@ class Desk:
         self.sagas = sagas
         self.options = options
         self.clock = clock
+        self._curtains = Curtains(journal)
         self._counts = Kept[dict[str, dict[str, int]]](_KEPT_S, clock)
         self._pulses = Kept[Pulse](_KEPT_S, clock)
         self._statistics = Kept[Statistics](_KEPT_S, clock)
@@ -108,6 +112,19 @@ class Desk:
     def sees_values(self, who: Principal) -> bool:
         """Whether inputs, arguments and results are shown to them."""
         return self.options.viewers_see_values or who.role.includes(Role.OPERATOR)
+
+    def sees_redacted(self, who: Principal) -> bool:
+        """Whether they are shown even what the types declare redacted. Viewers never are."""
+        least = self.options.redacted_shown_to
+        return least is not None and least is not Role.VIEWER and who.role.includes(least)
+
+    def preview(self, who: Principal, run: RunSummary, seen: Preview) -> Preview:
+        """A preview as they may see it."""
+        return seen if self.sees_redacted(who) else self._curtains.preview(run, seen)
+
+    def texts(self, who: Principal, run: RunSummary, texts: Iterable[str]) -> tuple[str, ...]:
+        """Texts about a run as they may see them."""
+        return tuple(texts) if self.sees_redacted(who) else self._curtains.texts(run, texts)
 
     def row(self, who: Principal, run: str) -> RunSummary:
         """A run's row, by id, id prefix, key or ``saga:key``. Raises ``RunNotFoundError``, ``AmbiguousRunError``."""
@@ -138,6 +155,8 @@ class Desk:
         shown, then = _until(records, after, at)
         now = self.clock() if then is None else then
         made = look(self.journal.plan(row.plan), row, shown, now)
+        if not self.sees_redacted(who):
+            made = self._curtains.look(made)
         if not self.sees_values(who):
             made = look_without_values(made)
         return Seen(made, length, len(shown), now)
@@ -146,6 +165,8 @@ class Desk:
         """A run's events in order, in words and as data."""
         row = self.row(who, run)
         told = timeline(self.journal.plan(row.plan), self.journal.history(row.run_id))
+        if not self.sees_redacted(who):
+            told = self._curtains.entries(row, told)
         return told if self.sees_values(who) else [entry_without_values(entry) for entry in told]
 
     def audit(
@@ -155,9 +176,15 @@ class Desk:
         if where.run is not None:
             where = replace(where, run=self.row(who, where.run).run_id)
         page = audit(self.journal, replace(where, sagas=who.sagas), cursor, limit)
+        if not self.sees_redacted(who):
+            page = self._curtains.audit(page)
         if self.sees_values(who):
             return page
         return replace(page, entries=tuple(map(doing_without_values, page.entries)))
+
+    def items(self, who: Principal, items: Sequence[BulkItem]) -> Sequence[BulkItem]:
+        """What came of the runs of a bulk operation, as they may see it."""
+        return items if self.sees_redacted(who) else self._curtains.items(items)
 
     def counts(self, who: Principal) -> dict[str, dict[str, int]]:
         """Saga to status to number of runs, not older than a few seconds."""
@@ -238,6 +265,8 @@ class Desk:
         )
 
     def _row_for(self, who: Principal, row: RunSummary) -> RunSummary:
+        if not self.sees_redacted(who):
+            row = self._curtains.row(row)
         return row if self.sees_values(who) else run_without_values(row)
 
 

@@ -100,6 +100,7 @@ def run(
         "look": seen.look,
         "run": row,
         "past": past,
+        "decided": any(step.decision for step in steps),
         "bars": bars(steps, row.launched_at, seen.at),
         "entries": entries[: seen.after][-_EVENTS_SHOWN:],
         "entries_hidden": max(0, seen.after - _EVENTS_SHOWN),

@@ -1,6 +1,6 @@
-"""What is kept from those who may not see values: everything that came from a user's own data.
+"""What is kept from viewers unless the settings say otherwise: everything that came from a user's own data.
 
-A type can't say yet which of its fields are secret, so all values are treated as if they were. What stays is what one
+What the types declare redacted is hidden before this, from everybody (``views.redaction``). What stays here is what one
 needs to see what is wrong: names, times, statuses, keys, tags, and the messages of errors.
 """
 

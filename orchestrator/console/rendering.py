@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse
 from orchestrator.console.access import Principal, Role
 from orchestrator.console.answers import plain
 from orchestrator.console.security import parts_of
+from orchestrator.views.attempts import repeated
 from orchestrator.views.spans import span_text
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -199,5 +200,5 @@ def _environment() -> Environment:
     made.filters.update(
         json=json_text, span=span_text, clock=clock, iso=iso, short=lambda text: text[:SHORTEST_ID]
     )
-    made.globals.update(ago=ago, marks=MARKS, tones=TONES)
+    made.globals.update(ago=ago, marks=MARKS, tones=TONES, repeated=repeated)
     return made

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from orchestrator.coordinator.live import Identity, LiveRun, OwnedShard
 from orchestrator.coordinator.outbox import NOWHERE, BundleOptions, Lane, Outbox, Outgoing
 from orchestrator.coordinator.timers import Alarm, Purpose, Timers, timer_identity
+from orchestrator.coordinator.traces import Traces
 from orchestrator.coordinator.turn import Arrival
 from orchestrator.errors import (
     EncodingError,
@@ -48,6 +49,7 @@ class Dispatcher:
         self._counts = counts
         self._timers = Timers()
         self._outbox = Outbox(bundle)
+        self._traces = Traces()
         self._unsendable: list[Arrival] = []
 
     @property
@@ -69,6 +71,8 @@ class Dispatcher:
         live = owned.runs.get(answer.run)
         lane = live.sent.get((answer.step, answer.kind, answer.attempt)) if live else None
         self._outbox.learn(answer, lane or NOWHERE, now)
+        if live is not None and live.state.trace:
+            self._traces.answered(answer)
 
     def _still_means(self, alarm: Alarm) -> bool:
         owned = self._shards.get(alarm.shard)
@@ -115,8 +119,7 @@ class Dispatcher:
         """
         now = self._clock()
         sent: dict[Identity, Lane | None] = {}
-        if live.state.paused is not None:
-            live.flying |= {one for one, lane in live.sent.items() if lane not in (None, NOWHERE)}
+        live.remember_flying()
         for command in pending(live.state):
             if not isinstance(command, Execute):
                 step = command.step or ""
@@ -147,12 +150,13 @@ class Dispatcher:
                         run_id,
                         live.state.program.plan.saga,
                         command,
+                        self._traces.began(run_id, live, command) if live.state.trace else {},
                     )
                 )
         _settle(lane for identity, lane in live.sent.items() if identity not in sent)
         live.sent = sent
-        if live.state.paused is None:
-            live.flying.clear()
+        if live.state.trace:
+            self._traces.settled(run_id, live)
 
     def _alarm(
         self, owned: OwnedShard, run_id: str, command: Execute, purpose: Purpose, at: float
@@ -223,11 +227,22 @@ class Dispatcher:
             live.sent[identity] = lane
             self._alarm(owned, out.run_id, command, "deadline", now + command.timeout_s)
 
+    def finished(self, run_id: str, live: LiveRun) -> None:
+        """Nothing is outstanding for the run any more, nor will be."""
+        if live.state.trace:
+            self._traces.finished(run_id, live)
+
+    def queues(self) -> dict[str, tuple[int, int]]:
+        """By queue: how many commands are held back here, and how many are under way. Safe from other threads."""
+        return self._outbox.queues()
+
     def forget(self, owned: OwnedShard) -> None:
         """The shard has another writer, or is read anew."""
         self._outbox.forget(owned.number)
-        for live in owned.runs.values():
+        for run_id, live in owned.runs.items():
             _settle(live.sent.values())
+            if live.state.trace:
+                self._traces.forget(run_id)
 
 
 def _is_still_due(live: LiveRun, what: Alarm | Execute) -> bool:

@@ -23,6 +23,7 @@ SEND = text(
     "INSERT INTO saga_inbox (shard, run_id, message)"
     " SELECT shard, run_id, CAST(:message AS text) FROM saga_run WHERE run_id = :run_id"
 )
+SEND_POSTGRESQL = text(f"{SEND.text} FOR KEY SHARE")  # so that it isn't archived meanwhile
 _MARK = text(
     "UPDATE saga_bulk_item SET wave = :wave, outcome = :outcome, why = :why"
     " WHERE bulk = :bulk AND position = :position"
@@ -100,13 +101,15 @@ class SqlBulks:
             for one in messages
         ]
 
+        postgresql = self._database.is_postgresql
+
         def work(connection: Connection) -> bool:
             if connection.execute(change.values(_row(after))).rowcount != 1:
                 return False
             if marks:
                 connection.execute(_MARK, marks)
             if sent:
-                connection.execute(SEND, sent)
+                connection.execute(SEND_POSTGRESQL if postgresql else SEND, sent)
             return True
 
         return self._database.write(work)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 
 import msgspec
 from sqlalchemy import (
@@ -21,12 +22,13 @@ from sqlalchemy import (
 from orchestrator.errors import AmbiguousRunError, InvalidInputError, RunNotFoundError
 from orchestrator.journal.port import Page, RunFilter
 from orchestrator.journal.run_rows import COLUMNS, summary_of
-from orchestrator.journal.schema import LAUNCH_KEY, RUN
+from orchestrator.journal.schema import ARCHIVE, ARCHIVED_RUN, LAUNCH_KEY, RUN
 from orchestrator.kernel.summary import RunSummary
 
 _RUNS = select(*(RUN.c[name] for name in COLUMNS))
 _BY_ID = _RUNS.where(RUN.c.run_id == bindparam("wanted"))
 LAST = chr(0x10FFFF)
+_VALUES = 500
 _NAMED = 5
 """How many runs an ambiguity error names."""
 
@@ -44,7 +46,7 @@ def find(connection: Connection, id_or_prefix: str) -> RunSummary:
     if not id_or_prefix or not rows:
         rows = connection.execute(_RUNS.where(run_id.in_(_with_key(id_or_prefix)))).all()
     if not rows:
-        raise RunNotFoundError(f"no run has the id, id prefix or key {id_or_prefix!r}")
+        raise _not_here(connection, id_or_prefix)
     if len(rows) == 1:
         return summary_of(rows[0])
     raise ambiguous(id_or_prefix, [f"{row.run_id} ({row.saga})" for row in rows])
@@ -94,6 +96,30 @@ def ambiguous(wanted: str, candidates: list[str]) -> AmbiguousRunError:
     more = " and more" if len(candidates) > _NAMED else ""
     return AmbiguousRunError(
         f"{wanted!r} fits several runs: {', '.join(candidates[:_NAMED])}{more}"
+    )
+
+
+def archived(connection: Connection, run_ids: Sequence[str]) -> dict[str, str]:
+    """How those of the runs ended that were archived."""
+    found: dict[str, str] = {}
+    for start in range(0, len(run_ids), _VALUES):
+        query = select(ARCHIVED_RUN.c.run_id, ARCHIVED_RUN.c.status)
+        chunk = query.where(ARCHIVED_RUN.c.run_id.in_(run_ids[start : start + _VALUES]))
+        found.update({row.run_id: row.status for row in connection.execute(chunk)})
+    return found
+
+
+def _not_here(connection: Connection, wanted: str) -> RunNotFoundError:
+    gone = ARCHIVED_RUN.c.run_id
+    fits = or_(and_(gone >= wanted, gone < wanted + LAST), gone.in_(_with_key(wanted)))
+    query = select(gone, ARCHIVED_RUN.c.status, ARCHIVE.c.name)
+    query = query.join(ARCHIVE, ARCHIVE.c.id == ARCHIVED_RUN.c.archive).where(fits)
+    row = connection.execute(query.order_by(gone).limit(1)).one_or_none() if wanted else None
+    if row is None:
+        return RunNotFoundError(f"no run has the id, id prefix or key {wanted!r}")
+    return RunNotFoundError(
+        f"run {row.run_id} is {row.status} and archived in {row.name}:"
+        f" see `saga show --archive FOLDER {row.run_id}`"
     )
 
 

@@ -20,6 +20,7 @@ from orchestrator.journal.matching import counted, found_run, page_of
 from orchestrator.journal.memory_bulks import BulkTables, MemoryBulks
 from orchestrator.journal.plans import check_same
 from orchestrator.journal.port import (
+    Archived,
     InboxItem,
     Launched,
     LaunchRequest,
@@ -328,6 +329,14 @@ class MemoryJournal(MemoryBulks):
                 for number, shard in enumerate(self._tables.shards)
                 if shard.owner
             ]
+
+    def archived(self, run_ids: Sequence[str]) -> dict[str, str]:  # noqa: ARG002 - the port's signature
+        """Nothing is archived from memory."""
+        return {}
+
+    def archives(self) -> Archived:
+        """Nothing."""
+        return Archived(0, 0, 0)
 
     def verify(self) -> Iterator[str]:
         """Walk every shard's log; one line per thing that is wrong."""

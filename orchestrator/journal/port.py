@@ -150,6 +150,14 @@ class LaunchRequest(msgspec.Struct, frozen=True):
     plan: Plan
 
 
+class Archived(msgspec.Struct, frozen=True):
+    """How much was moved from the journal to files."""
+
+    files: int
+    runs: int
+    events: int
+
+
 Summarize = Callable[[Plan, list[Recorded]], RunSummary]
 """Makes a run's read-model row from its plan and its events."""
 
@@ -272,6 +280,14 @@ class ReaderJournal(BulkJournal, Protocol):
 
     def leases(self) -> list[LeaseState]:
         """Who writes what."""
+        ...
+
+    def archived(self, run_ids: Sequence[str]) -> dict[str, str]:
+        """How those of the runs ended that were moved to an archive: ``completed`` or ``compensated``."""
+        ...
+
+    def archives(self) -> Archived:
+        """How much was archived."""
         ...
 
     def verify(self) -> Iterable[str]:

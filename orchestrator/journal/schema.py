@@ -139,6 +139,13 @@ RUN = Table(
         postgresql_where=text("open"),
         sqlite_where=text("open"),
     ),
+    Index(
+        "saga_run_ended",
+        "ended_at",
+        "run_id",
+        postgresql_where=text("NOT open"),
+        sqlite_where=text("NOT open"),
+    ),
     postgresql_with={"fillfactor": 70},  # room to update a row where it stands
 )
 """The read model: one ``RunSummary`` a row, made at launch, replaced by the writer, rebuilt from the log."""
@@ -178,3 +185,35 @@ PLAN = Table(
     UniqueConstraint("saga", "version", name="saga_plan_version"),
 )
 """Plans under their content hash; one per saga and version."""
+
+ARCHIVE = Table(
+    "saga_archive",
+    METADATA,
+    Column("id", _Counter, primary_key=True, autoincrement=True),
+    Column("name", _Ordered, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("runs", BigInteger, nullable=False),
+    Column("events", BigInteger, nullable=False),
+    UniqueConstraint("name", name="saga_archive_name"),
+)
+"""Files that finished runs were moved to, and how many of them; see ``archive_removal``."""
+
+ARCHIVED_RUN = Table(
+    "saga_archived_run",
+    METADATA,
+    Column("run_id", _Ordered, primary_key=True),
+    Column("archive", BigInteger, nullable=False),
+    Column("status", Text, nullable=False),
+)
+"""Which file has a run, and how it ended: what is left of it here, beside its launch key."""
+
+ANCHOR = Table(
+    "saga_anchor",
+    METADATA,
+    Column("shard", Integer, primary_key=True, autoincrement=False),
+    Column("first", BigInteger, primary_key=True, autoincrement=False),
+    Column("last", BigInteger, nullable=False),
+    Column("before", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+)
+"""Stretches of a shard's log that were archived: the hash of the record before, and of the last one in it."""

@@ -15,12 +15,22 @@ from sqlalchemy.exc import DBAPIError
 
 from orchestrator.definition.plan import Plan
 from orchestrator.errors import InvalidInputError, RunNotFoundError, SchemaError
-from orchestrator.journal import launches, leases, listing, log, operations, postgresql, sqlite
-from orchestrator.journal.bulk_rows import SEND, SqlBulks
+from orchestrator.journal import (
+    archive_removal,
+    launches,
+    leases,
+    listing,
+    log,
+    operations,
+    postgresql,
+    sqlite,
+)
+from orchestrator.journal.bulk_rows import SEND, SEND_POSTGRESQL, SqlBulks
 from orchestrator.journal.database import Database, meaning
 from orchestrator.journal.held_connection import HeldConnection
 from orchestrator.journal.plans import PlanStore
 from orchestrator.journal.port import (
+    Archived,
     InboxItem,
     Launched,
     LaunchRequest,
@@ -58,6 +68,11 @@ class SqlJournal(SqlBulks):
         self._plans = PlanStore(self._database)
         self._shards = 0
         self._held = HeldConnection(self._database.engine) if self._database.is_postgresql else None
+
+    @property
+    def database(self) -> Database:
+        """For what else is kept in the journal's database."""
+        return self._database
 
     @property
     def engine(self) -> Engine:
@@ -156,11 +171,12 @@ class SqlJournal(SqlBulks):
     def send(self, run_id: str, message: Message) -> None:
         """Put a message for a run into its shard's inbox. Raises ``RunNotFoundError``, ``EncodingError``."""
         values = {"run_id": run_id, "message": encode_message(message).decode()}
-        write = (
-            self._database.write_single if self._database.is_postgresql else self._database.write
-        )
+        if self._database.is_postgresql:
+            write, statement = self._database.write_single, SEND_POSTGRESQL
+        else:
+            write, statement = self._database.write, SEND
         if "\0" in run_id or not write(
-            lambda connection: connection.execute(SEND, values).rowcount
+            lambda connection: connection.execute(statement, values).rowcount
         ):
             raise RunNotFoundError(f"there is no run {run_id!r}")
 
@@ -218,6 +234,14 @@ class SqlJournal(SqlBulks):
     def leases(self) -> list[LeaseState]:
         """Every lease that is held."""
         return self._database.read(leases.states)
+
+    def archived(self, run_ids: Sequence[str]) -> dict[str, str]:
+        """How those of the runs ended that were moved to an archive."""
+        return self._database.read(lambda connection: listing.archived(connection, run_ids))
+
+    def archives(self) -> Archived:
+        """How much was archived."""
+        return self._database.read(archive_removal.totals)
 
     def verify(self) -> Iterator[str]:
         """Walk every shard's log; one line per thing that is wrong."""

@@ -57,6 +57,7 @@ def launch(program: Program, message: msg.Launch) -> Turn:
         input=message.input,
         key=message.key,
         tags=message.tags,
+        trace=message.trace,
     )
     events: list[ev.Event] = [event]
     return Turn(events, _conclude(launched(program, event), events, message.at))

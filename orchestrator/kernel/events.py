@@ -59,6 +59,8 @@ class RunLaunched(_Event, frozen=True):
     input: dict[str, Any]
     key: str | None = None
     tags: dict[str, str] = {}
+    trace: dict[str, str] = {}
+    """The trace the launch belongs to, as W3C headers; the run's commands go on with it."""
 
 
 class StepSucceeded(_Event, frozen=True):

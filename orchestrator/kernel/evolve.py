@@ -45,6 +45,7 @@ def launched(program: Program, event: ev.RunLaunched) -> RunState:
         input=event.input,
         key=event.key,
         tags=event.tags,
+        trace=event.trace,
         launched_at=event.at,
         length=1,
     )

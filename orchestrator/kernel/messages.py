@@ -48,6 +48,7 @@ class Launch(_Message, frozen=True):
     input: dict[str, Any]
     key: str | None = None
     tags: dict[str, str] = {}
+    trace: dict[str, str] = {}
 
 
 class Reply(_Message, frozen=True):

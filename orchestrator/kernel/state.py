@@ -126,6 +126,7 @@ class RunState(msgspec.Struct, gc=False):
     key: str | None
     tags: dict[str, str]
     launched_at: float
+    trace: dict[str, str] = {}
     phase: Phase = Phase.FORWARD
     pivoted: bool = False
     steps: dict[str, StepState] = {}
