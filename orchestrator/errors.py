@@ -142,6 +142,10 @@ class SettingsError(SagaError):
     """A setting is missing or has a value that can't be used."""
 
 
+class NoticeError(SagaError):
+    """People couldn't be told of an incident; they are told again once the interval is over."""
+
+
 class StackError(SagaError):
     """A process that was started to try things out didn't come up; the end of its log says why."""
 

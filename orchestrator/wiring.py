@@ -20,7 +20,15 @@ from celery import Celery
 from orchestrator.client import Client, ClientOptions
 from orchestrator.coordinator.loop import Coordinator, CoordinatorOptions
 from orchestrator.coordinator.metering import Meter
+from orchestrator.coordinator.notices import (
+    Channel,
+    LogChannel,
+    NoticeOptions,
+    Notifier,
+    SagaChannel,
+)
 from orchestrator.coordinator.outbox import BundleOptions
+from orchestrator.coordinator.webhook import Webhook, WebhookOptions
 from orchestrator.definition.saga import Saga
 from orchestrator.errors import DefinitionError, SettingsError
 from orchestrator.exposing import serve_counts, worker_counts
@@ -119,6 +127,29 @@ def coordinator(settings: Settings, journal: Journal, meter: Meter | None = None
     return Coordinator(journal, transport(settings), options, time.time, meter)
 
 
+def notifier(
+    settings: Settings,
+    journal: Journal,
+    sagas: Mapping[str, Saga[..., Any]],
+    poke: Callable[[int], None],
+) -> Notifier:
+    """What tells people of incidents. Raises ``SettingsError`` for a saga that isn't there."""
+    given = settings.incidents
+    channels: list[Channel] = [LogChannel()]
+    if given.saga:
+        saga = sagas.get(given.saga)
+        if saga is None:
+            raise SettingsError(
+                f"incidents.saga: no saga of apps is called {given.saga!r}; name its module in apps"
+            )
+        channels.append(SagaChannel(journal, saga, poke))
+    if given.webhook_url and given.webhook_key is not None:
+        key = given.webhook_key.get_secret_value().encode()
+        channels.append(Webhook(WebhookOptions(given.webhook_url, key, given.webhook_private)))
+    options = NoticeOptions(given.every_s, given.look_s)
+    return Notifier(journal, channels, options, time.time)
+
+
 def worker_app(settings: Settings) -> Celery:
     """A Celery app that carries out the participants of the settings' modules."""
     services = definitions(settings.apps).services
@@ -180,12 +211,15 @@ def embedded(
         threads=threads,
     )
     driver = Coordinator(store, local, coordinator_options(settings), time.time, meter)
+    teller = notifier(settings, store, definitions.sagas, local.poke)
     thread = threading.Thread(target=driver.run, name="saga-coordinator", daemon=True)
     thread.start()
+    teller.start()
     try:
         client = Client(store, definitions.sagas, local.poke, client_options(settings))
         yield Embedded(client, driver, store, local.poke)
     finally:
+        teller.stop()
         driver.stop()
         local.poke(0)
         thread.join()

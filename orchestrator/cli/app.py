@@ -18,6 +18,7 @@ from orchestrator.cli import (
     desk,
     doubting,
     figures,
+    incidents,
     launching,
     linting,
     listing,
@@ -59,6 +60,7 @@ app.command("events", rich_help_panel=_LOOK)(showing.events)
 app.command("watch", rich_help_panel=_LOOK)(showing.watch)
 app.command("audit", rich_help_panel=_LOOK)(auditing.audit)
 app.command("stats", rich_help_panel=_LOOK)(figures.stats)
+app.add_typer(incidents.incidents, name="incidents", rich_help_panel=_LOOK)
 app.command("retry", rich_help_panel=_REPAIR)(repairing.retry)
 app.command("skip", rich_help_panel=_REPAIR)(repairing.skip)
 app.command("resolve", rich_help_panel=_REPAIR)(repairing.resolve)

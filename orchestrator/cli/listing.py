@@ -39,6 +39,7 @@ def list_runs(
     text: opt.Words = None,
     step: Step = None,
     stuck: opt.StuckOnly = False,
+    cluster: opt.Cluster = None,
     limit: Limit = 20,
     cursor: Cursor = None,
     archive: ArchivePath = None,
@@ -55,6 +56,7 @@ def list_runs(
         since=since,
         text=text,
         stuck=stuck,
+        cluster=cluster,
         step=step,
     )
     kept = source(call, archive)

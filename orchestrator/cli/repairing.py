@@ -58,6 +58,7 @@ def retry(
     since: opt.Since = None,
     text: opt.Words = None,
     stuck: opt.StuckOnly = False,
+    cluster: opt.Cluster = None,
     yes: opt.Yes = False,
     dry_run: opt.DryRun = False,
     reason: opt.Reason = "",
@@ -75,6 +76,7 @@ def retry(
         since=since,
         text=text,
         stuck=stuck,
+        cluster=cluster,
     )
 
     message = msg.Retry(at=call.now(), actor=call.actor, step=step, args=args, reason=reason)
@@ -93,6 +95,7 @@ def compensate(
     since: opt.Since = None,
     text: opt.Words = None,
     stuck: opt.StuckOnly = False,
+    cluster: opt.Cluster = None,
     yes: opt.Yes = False,
     dry_run: opt.DryRun = False,
     reason: opt.Reason = "",
@@ -109,6 +112,7 @@ def compensate(
         since=since,
         text=text,
         stuck=stuck,
+        cluster=cluster,
     )
 
     message = msg.Compensate(at=call.now(), actor=call.actor, reason=reason)
@@ -127,6 +131,7 @@ def cancel(
     since: opt.Since = None,
     text: opt.Words = None,
     stuck: opt.StuckOnly = False,
+    cluster: opt.Cluster = None,
     yes: opt.Yes = False,
     dry_run: opt.DryRun = False,
     reason: opt.Reason = "",
@@ -143,6 +148,7 @@ def cancel(
         since=since,
         text=text,
         stuck=stuck,
+        cluster=cluster,
     )
 
     message = msg.Cancel(at=call.now(), actor=call.actor, reason=reason)
@@ -240,7 +246,7 @@ def one_or_many(
     dry_run: bool,
     step: str | None = None,
 ) -> None:
-    """Operate on the run that is named, or on all that fit the filter."""
+    """An operation for a run that is named, or for those that fit."""
     filtered = where != RunFilter()
     if (run is None) is not filtered:
         raise typer.BadParameter(

@@ -49,6 +49,9 @@ def coordinator(context: typer.Context) -> None:
     wiring.check_journal(call.settings)
     for warning in call.backend.probe(call.settings).broker().warnings:
         _log.warning("%s", warning)
+    sagas = call.definitions.sagas if call.settings.incidents.saga else {}
+    wake = wiring.transport(call.settings).poke
+    teller = wiring.notifier(call.settings, call.journal, sagas, wake)
     with exposing.measured(call.settings) as meter:
         driver = wiring.coordinator(call.settings, call.journal, meter)
         _on_stop_signals(driver.stop)
@@ -57,7 +60,11 @@ def coordinator(context: typer.Context) -> None:
             _shown(call.settings.journal_url),
             _shown(call.settings.broker_url),
         )
-        driver.run()
+        teller.start()
+        try:
+            driver.run()
+        finally:
+            teller.stop()
     _log.info("coordinator stopped: its shards are handed over")
 
 

@@ -27,6 +27,7 @@ LEADS_TO: Mapping[str, tuple[type, ...]] = {
     "compensate": (ev.CompensationStarted,),
     "cancel": (ev.CompensationStarted,),
     "forget": (ev.HeuristicForgotten,),
+    "acknowledge": (ev.IncidentAcknowledged,),
     "signal": (ev.SignalReceived,),
     "pause": (ev.RunPaused,),
     "resume": (ev.RunResumed,),

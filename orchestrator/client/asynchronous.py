@@ -11,7 +11,7 @@ from orchestrator.client.client import Client
 from orchestrator.client.run import Run
 from orchestrator.journal.audit import AuditPage
 from orchestrator.journal.bulk import Bulk, BulkItem, BulkLimits, BulkOperation, Outcome
-from orchestrator.journal.port import OperationFilter, Page, Recorded, RunFilter
+from orchestrator.journal.port import ClusterPage, OperationFilter, Page, Recorded, RunFilter
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.summary import RunSummary
 
@@ -168,6 +168,12 @@ class AsyncClient:
         """A page of runs, newest first."""
         return await asyncio.to_thread(self._client.list, where, cursor=cursor, limit=limit)
 
+    async def clusters(
+        self, sagas: Sequence[str] = (), *, cursor: str | None = None, limit: int = 50
+    ) -> ClusterPage:
+        """A page of open incidents by their cause."""
+        return await asyncio.to_thread(self._client.clusters, sagas, cursor=cursor, limit=limit)
+
     async def history(self, run_id: str) -> Sequence[Recorded]:
         """A run's events, in order."""
         return await asyncio.to_thread(self._client.history, run_id)
@@ -216,6 +222,10 @@ class AsyncClient:
     async def forget(self, run_id: str, step: str, *, reason: str = "") -> None:
         """Close the file of a branch that went against its group's decision."""
         await asyncio.to_thread(self._client.forget, run_id, step, reason=reason)
+
+    async def acknowledge(self, run_id: str, step: str | None = None, *, reason: str = "") -> None:
+        """Take on the run's open incidents, or that of one step."""
+        await asyncio.to_thread(self._client.acknowledge, run_id, step, reason=reason)
 
     async def compensate(self, run_id: str, *, reason: str = "") -> None:
         """Undo a run from where it is."""

@@ -26,6 +26,7 @@ from orchestrator.errors import (
 )
 from orchestrator.journal.audit import AuditPage, audit
 from orchestrator.journal.port import (
+    ClusterPage,
     LaunchRequest,
     OperationFilter,
     Page,
@@ -165,6 +166,12 @@ class Client:
         """A page of runs, newest first."""
         return self._journal.runs(where or RunFilter(), cursor, limit)
 
+    def clusters(
+        self, sagas: Sequence[str] = (), *, cursor: str | None = None, limit: int = 50
+    ) -> ClusterPage:
+        """A page of open incidents by their cause; ``list(RunFilter(cluster=...))`` has the runs of one."""
+        return self._journal.clusters(sagas, cursor, limit)
+
     def history(self, run_id: str) -> Sequence[Recorded]:
         """A run's events, in order."""
         return self._journal.history(self._journal.find(run_id).run_id)
@@ -255,6 +262,13 @@ class Client:
         """Close the file of a branch that went against its group's decision; it must have been resolved."""
         self._operate(
             run_id, msg.Forget(at=self._clock(), actor=self._actor, step=step, reason=reason)
+        )
+
+    def acknowledge(self, run_id: str, step: str | None = None, *, reason: str = "") -> None:
+        """Take on the run's open incidents, or that of one step: nobody is told of them any more."""
+        self._operate(
+            run_id,
+            msg.Acknowledge(at=self._clock(), actor=self._actor, step=step, reason=reason),
         )
 
     def compensate(self, run_id: str, *, reason: str = "") -> None:

@@ -41,6 +41,7 @@ LEADS_TO: dict[OperationName, tuple[type, ...]] = {
     "skip": (ev.StepSkipped,),
     "resolve": (ev.StepResolved,),
     "forget": (ev.HeuristicForgotten,),
+    "acknowledge": (ev.IncidentAcknowledged,),
     "compensate": (ev.CompensationStarted,),
     "cancel": (ev.CompensationStarted,),
     "signal": (ev.SignalReceived,),

@@ -34,6 +34,8 @@ from orchestrator.errors import (
 from orchestrator.journal.audit import AuditPage, audit
 from orchestrator.journal.bulk import BulkItem
 from orchestrator.journal.port import (
+    Cluster,
+    ClusterPage,
     Journal,
     LeaseState,
     OperationFilter,
@@ -144,6 +146,21 @@ class Desk:
         """A page of the runs that they may see."""
         page = self.journal.runs(replace(where, sagas=who.sagas), cursor, limit)
         return replace(page, runs=tuple(self._row_for(who, run) for run in page.runs))
+
+    def clusters(
+        self, who: Principal, saga: str = "", cursor: str | None = None, limit: int = 50
+    ) -> ClusterPage:
+        """Open incidents by their cause, those of the sagas that they may see."""
+        if saga and not who.may_see(saga):
+            saga = _NOTHING
+        return self.journal.clusters((saga,) if saga else who.sagas, cursor, limit)
+
+    def cluster(self, who: Principal, cluster: str) -> Cluster:
+        """One cluster. Raises ``RunNotFoundError`` when no incident of it is open."""
+        for one in self.journal.clusters(who.sagas, None, 1, cluster or _NOTHING).clusters:
+            if one.cluster == cluster:
+                return one
+        raise RunNotFoundError(f"no open incident is of the cluster {cluster!r}")
 
     def seen(
         self, who: Principal, run: str, *, after: int | None = None, at: float | None = None

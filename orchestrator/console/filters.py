@@ -30,6 +30,7 @@ class RunQuery(BaseModel):
     older: str = Field(default="", description="Launched longer ago: 5m, 2h, 1d.")
     since: str = Field(default="", description="Launched within: 5m, 2h, 1d.")
     stuck: bool = Field(default=False, description="Only runs that need a person.")
+    cluster: str = Field(default="", description="Runs with an open incident of this cluster.")
 
     def filter(self, now: float) -> RunFilter:
         """For the journal. Raises ``InvalidInputError``."""
@@ -43,6 +44,7 @@ class RunQuery(BaseModel):
             launched_before=now - age_s(self.older) if self.older.strip() else None,
             stuck=self.stuck,
             step=self.step.strip() or None,
+            cluster=self.cluster.strip() or None,
         )
 
     def encoded(self) -> str:

@@ -87,7 +87,8 @@ def ask_many(
     """What an operation would do to the chosen runs, or to all that fit the filter."""
     check_bulk(operation)
     chosen, more = _chosen(parts, who, where, run or [])
-    foretold = parts.actions.foresee(who, operation, Asked(), chosen, more=more)
+    asked = _asked_of_many(operation, where.cluster)
+    foretold = parts.actions.foresee(who, operation, asked, chosen, more=more)
     values = {
         "operation": operation,
         "foretold": foretold,
@@ -96,6 +97,7 @@ def ask_many(
         "reason": reason,
         "key": uuid.uuid4().hex,
         "back": where.encoded(),
+        "cluster": where.cluster,
     }
     return page(request, "bulk.html", who, values)
 
@@ -108,13 +110,21 @@ async def act_on_many(request: Request, who: Operator, parts: Using) -> Response
     pairs = [pair(text) for text in given.get("run", [])]
     if not 0 < len(pairs) <= BULK_MAX:
         raise InvalidInputError(f"choose between 1 and {BULK_MAX} runs")
-    asked = Asked(reason=first(given, "reason"))
+    reason = first(given, "reason")
+    asked = _asked_of_many(operation, first(given, "cluster"), reason=reason)
 
     def carry_out() -> Any:
         return parts.actions.act_on_many(who, operation, asked, pairs, key=first(given, "key"))
 
     done = await run_in_threadpool(carry_out)
     return page(request, "bulk_done.html", who, {"done": done})
+
+
+def _asked_of_many(operation: OperationName, cluster: str, **given: Any) -> Asked:
+    """Acknowledging a cluster leaves incidents of other causes alone."""
+    if operation == "acknowledge" and cluster.strip():
+        given["cluster"] = cluster.strip()
+    return Asked(**given)
 
 
 def _asked(given: dict[str, list[str]]) -> Asked:

@@ -15,6 +15,7 @@ from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.look import RunLook
 from orchestrator.views.steps import NodeView, StepView
 from orchestrator.views.timeline import Entry
+from orchestrator.views.trouble import Need, Trouble
 
 WITHHELD = "(withheld)"
 _VALUES = frozenset({"input", "args", "result", "data", "traceback"})
@@ -32,6 +33,7 @@ def look_without_values(look: RunLook) -> RunLook:
         run=run_without_values(look.run),
         input=dict.fromkeys(look.input, WITHHELD),
         plan=_node(look.plan),
+        need=None if look.need is None else _need(look.need),
     )
 
 
@@ -43,6 +45,18 @@ def entry_without_values(entry: Entry) -> Entry:
 def doing_without_values(doing: Doing) -> Doing:
     """An operation without what it was given."""
     return replace(doing, event=_without(doing.event))
+
+
+def _need(need: Need) -> Need:
+    """Without tracebacks, which may quote values."""
+    return replace(need, incidents=tuple(map(_trouble, need.incidents)))
+
+
+def _trouble(trouble: Trouble) -> Trouble:
+    errors = (
+        replace(error, traceback=WITHHELD if error.traceback else "") for error in trouble.errors
+    )
+    return replace(trouble, errors=tuple(errors))
 
 
 def _node(node: NodeView) -> NodeView:

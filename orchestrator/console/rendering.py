@@ -18,6 +18,7 @@ from orchestrator.console.answers import plain
 from orchestrator.console.security import parts_of
 from orchestrator.views.attempts import repeated
 from orchestrator.views.spans import span_text
+from orchestrator.views.trouble import DIRECTIONS
 
 TEMPLATES = Path(__file__).parent / "templates"
 SHORTEST_ID = 8
@@ -200,5 +201,5 @@ def _environment() -> Environment:
     made.filters.update(
         json=json_text, span=span_text, clock=clock, iso=iso, short=lambda text: text[:SHORTEST_ID]
     )
-    made.globals.update(ago=ago, marks=MARKS, tones=TONES, repeated=repeated)
+    made.globals.update(ago=ago, marks=MARKS, tones=TONES, directions=DIRECTIONS, repeated=repeated)
     return made

@@ -12,10 +12,21 @@ from orchestrator.journal.bulk import CANARIES, BulkLimits
 from orchestrator.kernel import messages as msg
 
 OperationName = Literal[
-    "retry", "skip", "resolve", "forget", "compensate", "cancel", "signal", "pause", "resume"
+    "retry",
+    "skip",
+    "resolve",
+    "forget",
+    "acknowledge",
+    "compensate",
+    "cancel",
+    "pause",
+    "resume",
+    "signal",
 ]
 OPERATIONS: tuple[OperationName, ...] = get_args(OperationName)
-BULK: tuple[OperationName, ...] = ("retry", "compensate", "cancel", "pause", "resume")
+BULK: tuple[OperationName, ...] = (
+    *("retry", "compensate", "cancel", "pause", "resume", "acknowledge"),
+)
 """Those that make sense for many runs at once."""
 
 _TAKES: dict[OperationName, frozenset[str]] = {
@@ -23,6 +34,7 @@ _TAKES: dict[OperationName, frozenset[str]] = {
     "skip": frozenset({"step", "result"}),
     "resolve": frozenset({"step", "result", "undone"}),
     "forget": frozenset({"step"}),
+    "acknowledge": frozenset({"step", "cluster"}),
     "compensate": frozenset(),
     "cancel": frozenset(),
     "signal": frozenset({"name", "data"}),
@@ -47,15 +59,18 @@ class Strict(BaseModel):
 class Asked(Strict):
     """What an operation is given. Which fields it takes depends on the operation."""
 
-    step: str | None = Field(default=None, description="retry, skip, resolve, forget: the step.")
+    step: str | None = Field(
+        default=None, description="retry, skip, resolve, forget, acknowledge: the step."
+    )
     args: dict[str, Any] | None = Field(default=None, description="retry: arguments to replace.")
     result: Any = Field(default=None, description="skip, resolve: the step's result.")
     undone: bool = Field(default=False, description="resolve: it has no effect.")
+    cluster: str | None = Field(default=None, description="acknowledge: only its incidents.")
     name: str | None = Field(default=None, description="signal: what a step waits for.")
     data: Any = Field(default=None, description="signal: what it carries.")
     reason: str = Field(default="", max_length=_REASON_MAX, description="Why; kept with the event.")
 
-    def message(
+    def message(  # noqa: C901 - one case for each operation
         self,
         operation: OperationName,
         *,
@@ -82,6 +97,8 @@ class Asked(Strict):
                 return msg.Resolve(**asked, step=step, undone=self.undone, result=result)
             case "forget":
                 return msg.Forget(**asked, step=step)
+            case "acknowledge":
+                return msg.Acknowledge(**asked, step=self.step, cluster=self.cluster)
             case "compensate":
                 return msg.Compensate(**asked)
             case "cancel":
@@ -138,6 +155,7 @@ class Filter(Strict):
     launched_after: float | None = None
     launched_before: float | None = None
     stuck: bool = False
+    cluster: str | None = None
 
 
 BulkChange = Literal["pause", "resume", "abort"]
@@ -146,16 +164,20 @@ BulkChange = Literal["pause", "resume", "abort"]
 class BulkRequest(Strict):
     """One operation for many runs: named, or all that fit a filter."""
 
-    operation: Literal["retry", "compensate", "cancel", "pause", "resume"]
+    operation: Literal["retry", "compensate", "cancel", "pause", "resume", "acknowledge"]
     runs: list[Expected] | None = None
     filter: Filter | None = None
-    step: str | None = Field(default=None, description="retry: only this step.")
+    step: str | None = Field(default=None, description="retry, acknowledge: only this step.")
     reason: str = Field(default="", max_length=_REASON_MAX)
 
     def asked(self) -> Asked:
         """What each run's operation is given."""
         given: dict[str, Any] = {"reason": self.reason}
-        return Asked(**given if self.step is None else {**given, "step": self.step})
+        if self.step is not None:
+            given["step"] = self.step
+        if self.operation == "acknowledge" and self.filter is not None and self.filter.cluster:
+            given["cluster"] = self.filter.cluster
+        return Asked(**given)
 
 
 class Recording(BulkRequest):

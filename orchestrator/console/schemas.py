@@ -11,8 +11,9 @@ from orchestrator.console.desk import SagaRow, Shards
 from orchestrator.journal.audit import AuditPage
 from orchestrator.journal.bulk import Bulk as BulkRecord
 from orchestrator.journal.bulk import BulkItem
-from orchestrator.journal.port import Page
+from orchestrator.journal.port import Cluster, ClusterPage, Page
 from orchestrator.kernel.preview import Preview
+from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.look import RunLook
 from orchestrator.views.pulse import Pulse
 from orchestrator.views.statistics import Statistics
@@ -38,6 +39,14 @@ class BulkItems(msgspec.Struct, frozen=True):
     items: tuple[BulkItem, ...]
 
 
+class ClusterRuns(msgspec.Struct, frozen=True):
+    """A cluster with a page of its runs."""
+
+    cluster: Cluster
+    runs: tuple[RunSummary, ...]
+    cursor: str | None
+
+
 class SagaRows(msgspec.Struct, frozen=True):
     """Sagas."""
 
@@ -58,6 +67,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 _ANSWERS = (
+    *(ClusterPage, ClusterRuns),
     *(Acted, Acts, Entries, Fault, Foreseen, Launched, Page, Preview),
     *(AuditPage, BulkRecord, BulkItems, BulkRows, Pulse, RunLook, SagaRows, Shards, Statistics),
 )

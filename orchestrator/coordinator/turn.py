@@ -54,14 +54,21 @@ class Draft:
     def write(self, now: float, due_to: float) -> ShardWrite:
         """The journal's form of it. What was due up to ``due_to`` has been sent."""
         tenure = self.owned.tenure
+        troubled = {
+            run_id
+            for run_id, live in self.changed.items()
+            if live.row is not None and live.row.incidents
+        }
+        rows = self._rows(now)
         caught_up = self.owned.held == 0
         return ShardWrite(
             tenure=tenure,
             events=self.events,
-            runs=self._rows(now),
+            runs=rows,
             consumed=self.consumed,
             cursor_offset=tenure.next_offset - 1 if caught_up else tenure.cursor_offset,
             cursor_at=due_to if caught_up else tenure.cursor_at,
+            relieved=[row.run_id for row in rows if row.run_id in troubled] if troubled else (),
         )
 
     def stop(self, run_id: str, defect: str) -> None:

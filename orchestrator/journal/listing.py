@@ -22,7 +22,7 @@ from sqlalchemy import (
 from orchestrator.errors import AmbiguousRunError, InvalidInputError, RunNotFoundError
 from orchestrator.journal.port import Page, RunFilter
 from orchestrator.journal.run_rows import COLUMNS, summary_of
-from orchestrator.journal.schema import ARCHIVE, ARCHIVED_RUN, LAUNCH_KEY, RUN
+from orchestrator.journal.schema import ARCHIVE, ARCHIVED_RUN, INCIDENT, LAUNCH_KEY, RUN
 from orchestrator.kernel.summary import RunSummary
 
 _RUNS = select(*(RUN.c[name] for name in COLUMNS))
@@ -140,21 +140,30 @@ def _conditions(connection: Connection, where: RunFilter) -> list[ColumnElement[
         found.append(RUN.c.saga == where.saga)
     if where.sagas:
         found.append(RUN.c.saga.in_(where.sagas))
-    if where.key is not None:
-        keyed = select(LAUNCH_KEY.c.run_id).where(LAUNCH_KEY.c.key == where.key)
-        found.append(RUN.c.run_id.in_(keyed))
     if where.launched_after is not None:
         found.append(RUN.c.launched_at >= where.launched_after)
     if where.launched_before is not None:
         found.append(RUN.c.launched_at < where.launched_before)
     if where.stuck:
         found.append(or_(RUN.c.status == "stuck", RUN.c.parked != "[]"))
-    if where.ids:
-        found.append(RUN.c.run_id.in_(where.ids))
     if where.text is not None:
         columns = (RUN.c.run_id, RUN.c.key, RUN.c.saga, RUN.c.reason)
         found.append(or_(*(column.icontains(where.text, autoescape=True) for column in columns)))
-    return [*found, *_inside_json(connection, where)]
+    return [*found, *_among(where), *_inside_json(connection, where)]
+
+
+def _among(where: RunFilter) -> list[ColumnElement[bool]]:
+    """Conditions that name the runs, by themselves or by what another table says of them."""
+    found: list[ColumnElement[bool]] = []
+    if where.key is not None:
+        keyed = select(LAUNCH_KEY.c.run_id).where(LAUNCH_KEY.c.key == where.key)
+        found.append(RUN.c.run_id.in_(keyed))
+    if where.ids:
+        found.append(RUN.c.run_id.in_(where.ids))
+    if where.cluster is not None:
+        clustered = select(INCIDENT.c.run_id).where(INCIDENT.c.cluster == where.cluster)
+        found.append(RUN.c.run_id.in_(clustered))
+    return found
 
 
 def _inside_json(connection: Connection, where: RunFilter) -> list[ColumnElement[bool]]:

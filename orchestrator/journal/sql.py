@@ -17,6 +17,7 @@ from orchestrator.definition.plan import Plan
 from orchestrator.errors import InvalidInputError, RunNotFoundError, SchemaError
 from orchestrator.journal import (
     archive_removal,
+    clusters,
     launches,
     leases,
     listing,
@@ -31,6 +32,7 @@ from orchestrator.journal.held_connection import HeldConnection
 from orchestrator.journal.plans import PlanStore
 from orchestrator.journal.port import (
     Archived,
+    ClusterPage,
     InboxItem,
     Launched,
     LaunchRequest,
@@ -188,6 +190,28 @@ class SqlJournal(SqlBulks):
         """A page of runs, newest first. Raises ``InvalidInputError`` for a malformed cursor."""
         return self._database.read(
             lambda connection: listing.page(connection, where, cursor, limit)
+        )
+
+    def clusters(
+        self,
+        sagas: Sequence[str] = (),
+        cursor: str | None = None,
+        limit: int = 50,
+        prefix: str = "",
+    ) -> ClusterPage:
+        """A page of clusters of open incidents; see the port. Raises ``InvalidInputError`` for a malformed cursor."""
+        return self._database.read(
+            lambda connection: clusters.page(connection, sagas, prefix, cursor, limit)
+        )
+
+    def noticed(self) -> dict[str, float]:
+        """When people were last told of a cluster."""
+        return self._database.read(clusters.noticed)
+
+    def claim_notice(self, cluster: str, now: float, every_s: float) -> bool:
+        """Whether it is the caller who tells people of a cluster now; see the port."""
+        return self._database.write(
+            lambda connection: clusters.claim(connection, cluster, now, every_s)
         )
 
     def counts(self) -> dict[str, dict[str, int]]:

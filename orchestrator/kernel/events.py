@@ -37,6 +37,8 @@ class Failure(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
     kinds: tuple[str, ...] = ()
     traceback: str = ""
     data: Any = None
+    frame: str = ""
+    """The innermost function of the user's own code that it came through, as ``module:function``."""
 
 
 class _Event(msgspec.Struct, gc=False, frozen=True, tag=True, omit_defaults=True, kw_only=True):
@@ -299,6 +301,13 @@ class HeuristicForgotten(_Event, frozen=True):
     reason: str = ""
 
 
+class IncidentAcknowledged(_Event, frozen=True):
+    """An operator took an incident on: nobody needs to be told of it any more."""
+
+    step: str
+    reason: str = ""
+
+
 Event = (
     RunLaunched
     | StepSucceeded
@@ -328,4 +337,5 @@ Event = (
     | HeuristicForgotten
     | RunPaused
     | RunResumed
+    | IncidentAcknowledged
 )

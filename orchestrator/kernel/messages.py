@@ -154,9 +154,18 @@ class Resume(_Asked, frozen=True):
     reason: str = ""
 
 
+class Acknowledge(_Asked, frozen=True):
+    """Take on incidents of the run: all that are open, without ``step`` or ``cluster``."""
+
+    step: str | None = None
+    cluster: str | None = None
+    """Only those of this cluster."""
+    reason: str = ""
+
+
 class Recovered(_Message, frozen=True):
     """Another coordinator took the run over from the journal: what wasn't decided is aborted."""
 
 
-Operation = Retry | Skip | Resolve | Compensate | Cancel | Forget | Pause | Resume
+Operation = Retry | Skip | Resolve | Compensate | Cancel | Forget | Acknowledge | Pause | Resume
 Message = Launch | Reply | Expired | TimerFired | Signal | Recovered | Operation

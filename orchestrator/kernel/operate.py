@@ -11,6 +11,7 @@ from orchestrator.errors import ExpressionError, OperationRefusedError
 from orchestrator.kernel import events as ev
 from orchestrator.kernel import messages as msg
 from orchestrator.kernel import operate_group
+from orchestrator.kernel.incidents import incidents
 from orchestrator.kernel.pause import pause, resume
 from orchestrator.kernel.state import (
     ENDED,
@@ -54,7 +55,9 @@ def operate(run: RunState, operation: msg.Operation) -> list[ev.Event]:
         ]
 
 
-def possible(run: RunState, operation: msg.Operation) -> list[ev.Event]:
+def possible(  # noqa: C901 - one case for each operation
+    run: RunState, operation: msg.Operation
+) -> list[ev.Event]:
     """As ``operate``, but raises ``OperationRefusedError``: what a client asks before it sends."""
     if operation.expects is not None and operation.expects != run.length:
         raise OperationRefusedError(
@@ -73,6 +76,8 @@ def possible(run: RunState, operation: msg.Operation) -> list[ev.Event]:
             return _compensate(run, operation, operation.reason or "cancelled")
         case msg.Forget():
             return operate_group.forget(run, operation)
+        case msg.Acknowledge():
+            return _acknowledge(run, operation)
         case msg.Pause():
             return pause(run, operation)
         case msg.Resume():
@@ -243,6 +248,32 @@ def _compensate(
             reason=reason,
             operation=type(operation).__name__.lower(),
         )
+    ]
+
+
+def _acknowledge(run: RunState, operation: msg.Acknowledge) -> list[ev.Event]:
+    if operation.step is not None:
+        _step(run, operation.step)
+    asked = [
+        one.step
+        for one in incidents(run)
+        if operation.step in {None, one.step} and operation.cluster in {None, one.cluster}
+    ]
+    keys = [key for key in asked if run.open_incidents[key].acked_at is None]
+    if not keys:
+        what = f"step {operation.step!r}" if operation.step else "the run"
+        by = ", ".join(sorted({run.open_incidents[key].acked_by for key in asked}))
+        why = f"was acknowledged by {by or 'somebody'} before" if asked else "has no open incident"
+        raise OperationRefusedError(f"{what} {why}")
+    return [
+        ev.IncidentAcknowledged(
+            at=operation.at,
+            actor=operation.actor,
+            request=operation.request,
+            step=key,
+            reason=operation.reason,
+        )
+        for key in keys
     ]
 
 

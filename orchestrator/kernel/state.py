@@ -117,6 +117,15 @@ class Paused(msgspec.Struct, gc=False, frozen=True):
         return max(0.0, at - max(self.at, since))
 
 
+class OpenIncident(msgspec.Struct, gc=False, frozen=True):
+    """Since when a step needs a person, and who has taken that on."""
+
+    since: float
+    acked_at: float | None = None
+    acked_by: str = ""
+    ack_reason: str = ""
+
+
 class RunState(msgspec.Struct, gc=False):
     """One run. Never changed once it is handed out."""
 
@@ -156,6 +165,9 @@ class RunState(msgspec.Struct, gc=False):
     rested_s: float = 0.0
     """How long it has stood still, the present pause not counted."""
     incidents: int = 0
+    """How many were opened so far, those of callbacks aside."""
+    open_incidents: dict[str, OpenIncident] = {}
+    """By step: exactly those that are parked."""
     length: int = 0
     """How many events made this state."""
 

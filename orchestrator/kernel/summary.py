@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from orchestrator.kernel.incidents import Incident, incidents
 from orchestrator.kernel.state import (
     OUTSTANDING,
     PARKED,
@@ -51,6 +52,8 @@ class RunSummary(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
     """
     parked: tuple[str, ...] = ()
     """Steps that need a person."""
+    incidents: tuple[Incident, ...] = ()
+    """What is the matter with each of them."""
 
 
 def summarize(run: RunState, shard: int, at: float) -> RunSummary:
@@ -74,6 +77,7 @@ def summarize(run: RunState, shard: int, at: float) -> RunSummary:
         reason=_reason(run, parked),
         steps=held_up,
         parked=parked,
+        incidents=incidents(run) if parked else (),
     )
 
 

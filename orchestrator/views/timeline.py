@@ -174,6 +174,8 @@ def _operated(event: ev.Event) -> tuple[str, Tone] | None:
             what = "run resumed"
         case ev.HeuristicForgotten():
             what = f"the heuristic outcome of {event.step} is forgotten"
+        case ev.IncidentAcknowledged():
+            what = f"the incident of {event.step} is acknowledged"
         case ev.OperationRefused():
             return f"{event.operation} refused: {event.why}", "bad"
         case _:

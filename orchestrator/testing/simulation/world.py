@@ -21,7 +21,8 @@ from orchestrator.errors import (
     RunNotFoundError,
     TransportUnavailableError,
 )
-from orchestrator.journal.memory import Backup, MemoryJournal
+from orchestrator.journal.memory import MemoryJournal
+from orchestrator.journal.memory_tables import Backup
 from orchestrator.journal.port import Recorded
 from orchestrator.kernel.evolve import fold
 from orchestrator.kernel.program import Program
