@@ -246,7 +246,7 @@ def one_or_many(
     dry_run: bool,
     step: str | None = None,
 ) -> None:
-    """An operation for a run that is named, or for those that fit."""
+    """Operate on the run that is named, or on all that fit the filter."""
     filtered = where != RunFilter()
     if (run is None) is not filtered:
         raise typer.BadParameter(

@@ -85,20 +85,6 @@ def run_drawing(who: Viewer, parts: Using, run: str, format: Format = "svg") -> 
     return _drawn(marked(parts.desk.plan_of(who, run), steps_of(seen.look.plan)), format)
 
 
-@router.get("/audit", tags=["audit"], responses=answers("AuditPage"))
-def audit(
-    who: Viewer,
-    parts: Using,
-    where: Annotated[AuditQuery, Query()],
-    cursor: str | None = None,
-    limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50,
-) -> Response:
-    """Who did what to which run, newest first, refused or not, with the run's state before and after; ``intact`` says
-    whether the hash chain holds for every event of these runs.
-    """
-    return Json(parts.desk.audit(who, where.filter(parts.desk.clock()), cursor or None, limit))
-
-
 @router.get("/incidents", tags=["incidents"], responses=answers("ClusterPage"))
 def incidents(
     who: Viewer,
@@ -123,6 +109,20 @@ def incident(
     found = parts.desk.cluster(who, cluster)
     page = parts.desk.runs(who, RunFilter(cluster=cluster), cursor or None, limit)
     return Json(ClusterRuns(found, page.runs, page.cursor))
+
+
+@router.get("/audit", tags=["audit"], responses=answers("AuditPage"))
+def audit(
+    who: Viewer,
+    parts: Using,
+    where: Annotated[AuditQuery, Query()],
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50,
+) -> Response:
+    """Who did what to which run, newest first, refused or not, with the run's state before and after; ``intact`` says
+    whether the hash chain holds for every event of these runs.
+    """
+    return Json(parts.desk.audit(who, where.filter(parts.desk.clock()), cursor or None, limit))
 
 
 @router.get("/sagas", tags=["sagas"], responses=answers("SagaRows"))

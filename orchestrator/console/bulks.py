@@ -68,8 +68,7 @@ class BulkDesk:
     ) -> Sequence[BulkItem]:
         """What came of each run, in order, behind a position. Raises ``BulkNotFoundError``."""
         bulk = self.get(who, bulk_id)
-        found = self._bulks(who).items(bulk.id, outcome=outcome, after=after, limit=limit)
-        return self._desk.items(who, found)
+        return self._bulks(who).items(bulk.id, outcome=outcome, after=after, limit=limit)
 
     def change(
         self,

@@ -148,6 +148,11 @@ def run(
     return page(request, "run.html", who, values)
 
 
+def _errors_of(look: RunLook, cluster: str) -> tuple[Raised, ...]:
+    troubles = look.need.incidents if look.need is not None else ()
+    return next((one.errors for one in troubles if one.incident.cluster == cluster), ())
+
+
 @router.get("/audit")
 def audit(
     request: Request,
@@ -167,11 +172,6 @@ def audit(
         "sagas": sorted(desk.counts(who)),
     }
     return page(request, "audit.html", who, values)
-
-
-def _errors_of(look: RunLook, cluster: str) -> tuple[Raised, ...]:
-    troubles = look.need.incidents if look.need is not None else ()
-    return next((one.errors for one in troubles if one.incident.cluster == cluster), ())
 
 
 @router.get("/sagas")

@@ -42,11 +42,6 @@ def entry_without_values(entry: Entry) -> Entry:
     return replace(entry, event=_without(entry.event))
 
 
-def doing_without_values(doing: Doing) -> Doing:
-    """An operation without what it was given."""
-    return replace(doing, event=_without(doing.event))
-
-
 def _need(need: Need) -> Need:
     """Without tracebacks, which may quote values."""
     return replace(need, incidents=tuple(map(_trouble, need.incidents)))
@@ -57,6 +52,11 @@ def _trouble(trouble: Trouble) -> Trouble:
         replace(error, traceback=WITHHELD if error.traceback else "") for error in trouble.errors
     )
     return replace(trouble, errors=tuple(errors))
+
+
+def doing_without_values(doing: Doing) -> Doing:
+    """An operation without what it was given."""
+    return replace(doing, event=_without(doing.event))
 
 
 def _node(node: NodeView) -> NodeView:

@@ -19,13 +19,13 @@ OperationName = Literal[
     "acknowledge",
     "compensate",
     "cancel",
+    "signal",
     "pause",
     "resume",
-    "signal",
 ]
 OPERATIONS: tuple[OperationName, ...] = get_args(OperationName)
 BULK: tuple[OperationName, ...] = (
-    *("retry", "compensate", "cancel", "pause", "resume", "acknowledge"),
+    *("retry", "compensate", "cancel", "acknowledge", "pause", "resume"),
 )
 """Those that make sense for many runs at once."""
 
@@ -46,6 +46,12 @@ _NEEDS: dict[OperationName, tuple[str, ...]] = {
     "resolve": ("step",),
     "forget": ("step",),
     "signal": ("name",),
+}
+_BARE: dict[str, type[msg.Compensate | msg.Cancel | msg.Pause | msg.Resume]] = {
+    "compensate": msg.Compensate,
+    "cancel": msg.Cancel,
+    "pause": msg.Pause,
+    "resume": msg.Resume,
 }
 _REASON_MAX = 2_000
 
@@ -70,7 +76,7 @@ class Asked(Strict):
     data: Any = Field(default=None, description="signal: what it carries.")
     reason: str = Field(default="", max_length=_REASON_MAX, description="Why; kept with the event.")
 
-    def message(  # noqa: C901 - one case for each operation
+    def message(
         self,
         operation: OperationName,
         *,
@@ -99,14 +105,8 @@ class Asked(Strict):
                 return msg.Forget(**asked, step=step)
             case "acknowledge":
                 return msg.Acknowledge(**asked, step=self.step, cluster=self.cluster)
-            case "compensate":
-                return msg.Compensate(**asked)
-            case "cancel":
-                return msg.Cancel(**asked)
-            case "pause":
-                return msg.Pause(**asked)
-            case "resume":
-                return msg.Resume(**asked)
+            case "compensate" | "cancel" | "pause" | "resume":
+                return _BARE[operation](**asked)
 
     def _check(self, operation: OperationName) -> None:
         given = self.model_fields_set - {"reason"}
@@ -164,7 +164,7 @@ BulkChange = Literal["pause", "resume", "abort"]
 class BulkRequest(Strict):
     """One operation for many runs: named, or all that fit a filter."""
 
-    operation: Literal["retry", "compensate", "cancel", "pause", "resume", "acknowledge"]
+    operation: Literal["retry", "compensate", "cancel", "acknowledge", "pause", "resume"]
     runs: list[Expected] | None = None
     filter: Filter | None = None
     step: str | None = Field(default=None, description="retry, acknowledge: only this step.")

@@ -27,6 +27,14 @@ class Entries(msgspec.Struct, frozen=True):
     length: int
 
 
+class ClusterRuns(msgspec.Struct, frozen=True):
+    """A cluster with a page of its runs."""
+
+    cluster: Cluster
+    runs: tuple[RunSummary, ...]
+    cursor: str | None
+
+
 class BulkRows(msgspec.Struct, frozen=True):
     """Bulk operations."""
 
@@ -37,14 +45,6 @@ class BulkItems(msgspec.Struct, frozen=True):
     """Runs of a bulk operation."""
 
     items: tuple[BulkItem, ...]
-
-
-class ClusterRuns(msgspec.Struct, frozen=True):
-    """A cluster with a page of its runs."""
-
-    cluster: Cluster
-    runs: tuple[RunSummary, ...]
-    cursor: str | None
 
 
 class SagaRows(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ from orchestrator.errors import (
     InvalidInputError,
     PayloadTooLargeError,
 )
-from orchestrator.kernel.commands import Execute
+from orchestrator.kernel.commands import Execute, Timer
 from orchestrator.kernel.events import Failure
 from orchestrator.kernel.messages import Expired, Reply, TimerFired
 from orchestrator.kernel.pending import pending
@@ -119,16 +119,13 @@ class Dispatcher:
         """
         now = self._clock()
         sent: dict[Identity, Lane | None] = {}
-        live.remember_flying()
+        if live.state.paused is not None:
+            live.flying |= {one for one, lane in live.sent.items() if lane not in (None, NOWHERE)}
         for command in pending(live.state):
             if not isinstance(command, Execute):
-                step = command.step or ""
-                identity: Identity = timer_identity(step, command.at)
-                sent[identity] = NOWHERE
-                if identity not in live.sent:
-                    self._timers.add(Alarm(command.at, owned.number, run_id, "timer", step))
+                sent[self._await(owned, run_id, live, command)] = NOWHERE
                 continue
-            identity = (command.step, command.kind, command.attempt)
+            identity: Identity = (command.step, command.kind, command.attempt)
             if identity in live.sent:
                 sent[identity] = live.sent[identity]
             elif command.due > now:
@@ -157,6 +154,16 @@ class Dispatcher:
         live.sent = sent
         if live.state.trace:
             self._traces.settled(run_id, live)
+        if live.state.paused is None:
+            live.flying.clear()
+
+    def _await(self, owned: OwnedShard, run_id: str, live: LiveRun, timer: Timer) -> Identity:
+        """Set a timer of the run, unless it is set."""
+        step = timer.step or ""
+        identity = timer_identity(step, timer.at)
+        if identity not in live.sent:
+            self._timers.add(Alarm(timer.at, owned.number, run_id, "timer", step))
+        return identity
 
     def _alarm(
         self, owned: OwnedShard, run_id: str, command: Execute, purpose: Purpose, at: float

@@ -4,7 +4,7 @@ journal again.
 
 from __future__ import annotations
 
-from orchestrator.coordinator.outbox import NOWHERE, Lane
+from orchestrator.coordinator.outbox import Lane
 from orchestrator.journal.port import Tenure
 from orchestrator.kernel.events import CommandKind
 from orchestrator.kernel.state import RunState
@@ -26,14 +26,9 @@ class LiveRun:
         self.sent: dict[Identity, Lane | None] = {}
         """Commands that need no dispatch now: waiting for it or under way, with the lane they count
         against, or None for those an alarm will bring back."""
-        self.flying: frozenset[Identity] = frozenset()
+        self.flying: set[Identity] = set()
         """Commands that were under way when the run was paused: they aren't sent again when it goes on."""
         self.defect = ""
-
-    def remember_flying(self) -> None:
-        """Keep what is under way while the run is paused, so that it isn't sent again after."""
-        if self.state.paused is not None:
-            self.flying |= {one for one, lane in self.sent.items() if lane not in (None, NOWHERE)}
 
 
 class OwnedShard:

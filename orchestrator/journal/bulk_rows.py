@@ -101,14 +101,13 @@ class SqlBulks:
             for one in messages
         ]
 
-        postgresql = self._database.is_postgresql
-
         def work(connection: Connection) -> bool:
             if connection.execute(change.values(_row(after))).rowcount != 1:
                 return False
             if marks:
                 connection.execute(_MARK, marks)
             if sent:
+                postgresql = self._database.is_postgresql
                 connection.execute(SEND_POSTGRESQL if postgresql else SEND, sent)
             return True
 

@@ -17,7 +17,7 @@ from orchestrator.journal.launches import LaunchRow, launch_rows, plans_of
 from orchestrator.journal.leases import FORGET_AFTER_TTLS
 from orchestrator.journal.matching import counted, found_run, page_of
 from orchestrator.journal.memory_bulks import MemoryBulks
-from orchestrator.journal.memory_tables import Backup, ShardTables, Tables
+from orchestrator.journal.memory_tables import Backup, ShardTable, Tables
 from orchestrator.journal.plans import check_same
 from orchestrator.journal.port import (
     Archived,
@@ -366,5 +366,5 @@ class MemoryJournal(MemoryBulks):
         self._tables.plans[plan_hash] = plan.encoded()
 
 
-def _is_free(shard: ShardTables, now: float) -> bool:
+def _is_free(shard: ShardTable, now: float) -> bool:
     return not shard.owner or shard.expires_at <= now

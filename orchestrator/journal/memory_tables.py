@@ -1,4 +1,4 @@
-"""What a journal in memory holds, and copies of it."""
+"""What a ``MemoryJournal`` holds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from orchestrator.journal.records import Row
 from orchestrator.kernel.summary import RunSummary
 
 
-class ShardTables:
+class ShardTable:
     """One shard's rows in the tables."""
 
     def __init__(self) -> None:
@@ -23,10 +23,10 @@ class ShardTables:
 
     @property
     def end(self) -> tuple[int, str]:
-        """Offset and hash of the last record."""
+        """Offset and hash of the last row."""
         return (self.log[-1].offset, self.log[-1].hash) if self.log else (0, "")
 
-    def copied(self) -> ShardTables:
+    def copied(self) -> ShardTable:
         """For a transaction that may roll back."""
         other = copy(self)
         other.log = list(self.log)
@@ -34,7 +34,7 @@ class ShardTables:
         return other
 
     def add(self, row: Row) -> None:
-        """Append a record."""
+        """Put a row at the end of the log."""
         self.log.append(row)
         self.by_run.setdefault(row.run_id, []).append(row)
 
@@ -43,18 +43,18 @@ class Tables:
     """Everything the journal holds; copied for a transaction that may roll back."""
 
     def __init__(self, shards: int) -> None:
-        self.shards = [ShardTables() for _ in range(shards)]
+        self.shards = [ShardTable() for _ in range(shards)]
         self.alive: dict[str, float] = {}
         self.inbox: dict[int, tuple[int, str, bytes]] = {}
         self.last_id = 0
         self.keys: dict[tuple[str, str], str] = {}
         self.runs: dict[str, RunSummary] = {}
         self.plans: dict[str, bytes] = {}
-        self.of_bulks = BulkTables()
         self.notices: dict[str, float] = {}
+        self.of_bulks = BulkTables()
 
     def copied(self) -> Tables:
-        """All of it, as it is now."""
+        """For a transaction that may roll back."""
         other = copy(self)
         other.shards = [shard.copied() for shard in self.shards]
         for name in ("alive", "inbox", "keys", "runs", "plans", "notices"):

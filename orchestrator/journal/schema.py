@@ -31,7 +31,7 @@ _Counter = BigInteger().with_variant(Integer(), "sqlite")
 
 AUDITED = """
     type IN ('StepRetried', 'StepSkipped', 'StepResolved', 'HeuristicForgotten', 'SignalReceived',
-        'IncidentAcknowledged', 'RunPaused', 'RunResumed', 'OperationRefused')
+        'RunPaused', 'RunResumed', 'OperationRefused')
     OR (type = 'CompensationStarted' AND actor <> '')
 """
 """Which events are somebody's doing. An index holds them alone, so an audit is as fast beside a million runs."""
@@ -151,6 +151,28 @@ RUN = Table(
 )
 """The read model: one ``RunSummary`` a row, made at launch, replaced by the writer, rebuilt from the log."""
 
+INCIDENT = Table(
+    "saga_incident",
+    METADATA,
+    Column("run_id", _Ordered, primary_key=True),
+    Column("step", _Ordered, primary_key=True),
+    Column("shard", Integer, nullable=False),
+    Column("saga", Text, nullable=False),
+    Column("cluster", _Ordered, nullable=False),
+    Column("since", Double, nullable=False),
+    Column("acked", Boolean, nullable=False),
+    Index("saga_incident_cluster", "cluster", "since", "run_id"),
+)
+"""Open incidents, an index of what ``saga_run.incidents`` holds: written and removed with it, made from it anew."""
+
+NOTICE = Table(
+    "saga_notice",
+    METADATA,
+    Column("cluster", _Ordered, primary_key=True),
+    Column("at", Double, nullable=False),
+)
+"""When people were last told of a cluster; whoever changes the row tells them."""
+
 BULK = Table(
     "saga_bulk",
     METADATA,
@@ -175,28 +197,6 @@ BULK_ITEM = Table(
     Index("saga_bulk_item_outcome", "bulk", "outcome", "position"),
 )
 """The runs of each, in the order they are taken."""
-
-INCIDENT = Table(
-    "saga_incident",
-    METADATA,
-    Column("run_id", _Ordered, primary_key=True),
-    Column("step", _Ordered, primary_key=True),
-    Column("shard", Integer, nullable=False),
-    Column("saga", Text, nullable=False),
-    Column("cluster", _Ordered, nullable=False),
-    Column("since", Double, nullable=False),
-    Column("acked", Boolean, nullable=False),
-    Index("saga_incident_cluster", "cluster", "since", "run_id"),
-)
-"""Open incidents, an index of what ``saga_run.incidents`` holds: written and removed with it, made from it anew."""
-
-NOTICE = Table(
-    "saga_notice",
-    METADATA,
-    Column("cluster", _Ordered, primary_key=True),
-    Column("at", Double, nullable=False),
-)
-"""When people were last told of a cluster; whoever changes the row tells them."""
 
 PLAN = Table(
     "saga_plan",

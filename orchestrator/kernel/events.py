@@ -335,7 +335,7 @@ Event = (
     | BranchAborted
     | HeuristicFound
     | HeuristicForgotten
+    | IncidentAcknowledged
     | RunPaused
     | RunResumed
-    | IncidentAcknowledged
 )

@@ -15,18 +15,17 @@ from msgspec.structs import replace
 from orchestrator.definition.plan import Call, Wait
 from orchestrator.errors import IllegalEventError
 from orchestrator.kernel import events as ev
-from orchestrator.kernel.callbacks import call_back
+from orchestrator.kernel import evolve_incident
 from orchestrator.kernel.evolve_group import halt_groups, handler_of
 from orchestrator.kernel.pause import paused, resumed
-from orchestrator.kernel.program import Program
+from orchestrator.kernel.program import Program, callback_name
 from orchestrator.kernel.state import (
     COMPENSATION_STARTED,
+    ENDED,
     EXECUTING,
     FORWARD_ONLY,
     KIND,
-    PARKED,
     TRANSITIONS,
-    OpenIncident,
     Phase,
     RunState,
     Status,
@@ -80,7 +79,7 @@ def evolve(run: RunState, event: ev.Event) -> RunState:
     if isinstance(event, ev.StepParked | ev.HeuristicFound):
         _incident(draft, event)
     if draft.open_incidents:
-        _close_incidents(draft)
+        evolve_incident.close_passed(draft)
     return draft
 
 
@@ -215,22 +214,11 @@ def _parked(run: RunState, event: ev.StepParked) -> None:
 
 
 def _incident(run: RunState, event: ev.StepParked | ev.HeuristicFound) -> None:
-    run.open_incidents = {**run.open_incidents, event.step: OpenIncident(event.at)}
+    evolve_incident.opened(run, event)
     if event.kind == "callback":
         return
     run.incidents += 1
-    call_back(run, "on_stuck", event.at, event.reason, suffix=f"#{run.incidents}")
-
-
-def _close_incidents(run: RunState) -> None:
-    """Whatever moved a step on from where it was parked has closed its incident."""
-    still = {
-        key: opened
-        for key, opened in run.open_incidents.items()
-        if (step := run.steps.get(key)) is not None and step.status in PARKED
-    }
-    if len(still) < len(run.open_incidents):
-        run.open_incidents = still
+    _call_back(run, "on_stuck", event.at, event.reason, suffix=f"#{run.incidents}")
 
 
 def _sleep_ended(run: RunState, event: ev.SleepEnded) -> None:
@@ -298,7 +286,31 @@ def _ended(run: RunState, at: float, callback: str) -> None:
     run.ended_at = at
     run.paused = None
     run.signals = ()
-    call_back(run, callback, at, run.reason)
+    _call_back(run, callback, at, run.reason)
+
+
+def _call_back(run: RunState, event: str, at: float, reason: str, suffix: str = "") -> None:
+    for position in range(len(run.program.plan.callbacks.get(event, ()))):
+        name = callback_name(event, position)
+        run.steps[name + suffix] = StepState(
+            name=name,
+            index=(),
+            status=Status.CALLING,
+            since=at,
+            due=at,
+            args={"ended": _how(run, reason)},
+        )
+
+
+def _how(run: RunState, reason: str) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "saga": run.program.plan.saga,
+        "status": run.phase.value if run.phase in ENDED else "stuck",
+        "input": run.input,
+        "result": run.result,
+        "reason": reason,
+    }
 
 
 def _delivered(run: RunState, event: ev.CallbackDelivered) -> None:
@@ -356,14 +368,6 @@ def _resolved(run: RunState, event: ev.StepResolved) -> None:
         _done(run, event, "StepResolved as done")
 
 
-def _acknowledged(run: RunState, event: ev.IncidentAcknowledged) -> None:
-    opened = run.open_incidents.get(event.step)
-    if opened is None:
-        raise _illegal(run, f"acknowledgement of {event.step!r}, which needs nobody")
-    taken_on = replace(opened, acked_at=event.at, acked_by=event.actor, ack_reason=event.reason)
-    run.open_incidents = {**run.open_incidents, event.step: taken_on}
-
-
 def _nothing(run: RunState, event: ev.OperationRefused) -> None:
     """A refused operation is kept for the record alone."""
 
@@ -386,7 +390,7 @@ _APPLY: dict[type, Callable[[RunState, Any], None]] = {
     ev.StepSkipped: _skipped,
     ev.StepResolved: _resolved,
     ev.OperationRefused: _nothing,
+    ev.IncidentAcknowledged: evolve_incident.acknowledged,
     ev.RunPaused: paused,
     ev.RunResumed: resumed,
-    ev.IncidentAcknowledged: _acknowledged,
 }

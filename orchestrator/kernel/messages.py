@@ -142,6 +142,15 @@ class Forget(_Asked, frozen=True):
     reason: str = ""
 
 
+class Acknowledge(_Asked, frozen=True):
+    """Take on incidents of the run: all that are open, without ``step`` or ``cluster``."""
+
+    step: str | None = None
+    cluster: str | None = None
+    """Only those of this cluster."""
+    reason: str = ""
+
+
 class Pause(_Asked, frozen=True):
     """Have the run stand still."""
 
@@ -151,15 +160,6 @@ class Pause(_Asked, frozen=True):
 class Resume(_Asked, frozen=True):
     """Have a paused run go on."""
 
-    reason: str = ""
-
-
-class Acknowledge(_Asked, frozen=True):
-    """Take on incidents of the run: all that are open, without ``step`` or ``cluster``."""
-
-    step: str | None = None
-    cluster: str | None = None
-    """Only those of this cluster."""
     reason: str = ""
 
 

@@ -55,9 +55,7 @@ def operate(run: RunState, operation: msg.Operation) -> list[ev.Event]:
         ]
 
 
-def possible(  # noqa: C901 - one case for each operation
-    run: RunState, operation: msg.Operation
-) -> list[ev.Event]:
+def possible(run: RunState, operation: msg.Operation) -> list[ev.Event]:
     """As ``operate``, but raises ``OperationRefusedError``: what a client asks before it sends."""
     if operation.expects is not None and operation.expects != run.length:
         raise OperationRefusedError(
@@ -70,10 +68,11 @@ def possible(  # noqa: C901 - one case for each operation
             return _skip(run, operation)
         case msg.Resolve():
             return _resolve(run, operation)
-        case msg.Compensate():
-            return _compensate(run, operation, operation.reason or "compensated by an operator")
-        case msg.Cancel():
-            return _compensate(run, operation, operation.reason or "cancelled")
+        case msg.Compensate() | msg.Cancel():
+            told = (
+                "cancelled" if isinstance(operation, msg.Cancel) else "compensated by an operator"
+            )
+            return _compensate(run, operation, operation.reason or told)
         case msg.Forget():
             return operate_group.forget(run, operation)
         case msg.Acknowledge():

@@ -83,9 +83,9 @@ class Preview(msgspec.Struct, frozen=True):
     """What would be undone, in order, if every undo succeeds."""
     awaits: tuple[str, ...]
     """Steps whose outstanding attempt has to be answered first; what took effect is then undone too.
+    Of a pause: the steps whose answers are still taken.
 
     The last branch of a group that may have committed by itself is among them: what it says is its group's decision.
-    Of a pause: the steps whose answers are still taken.
     """
     changes: tuple[Change, ...]
     left: tuple[Left, ...]
@@ -121,6 +121,8 @@ def preview(run: RunState, operation: msg.Operation | msg.Signal) -> Preview:
             if command.kind in kinds
         )
 
+    under_way = [command.step for command in _sent(run)]
+    pausing = isinstance(operation, msg.Pause)
     return Preview(
         operation=name,
         refused="",
@@ -130,12 +132,12 @@ def preview(run: RunState, operation: msg.Operation | msg.Signal) -> Preview:
         runs=actions("do", "prepare", "callback"),
         settles=actions("commit", "abort"),
         undoes=actions("undo"),
-        awaits=tuple(play.awaited if not isinstance(operation, msg.Pause) else _under_way(run)),
+        awaits=tuple(under_way if pausing else play.awaited),
         changes=tuple(_changes(run, play.run, touched)),
         left=tuple(_left(run, play.run, touched)),
         ahead=_ahead(turn.run),
         ends=_status(play.run),
-        warnings=(*caveats(run, play.run, operation, sent), *_wait(turn.run, operation)),
+        warnings=tuple(caveats(run, play.run, operation, sent)),
     )
 
 
@@ -283,17 +285,6 @@ def _ahead(run: RunState) -> tuple[str, ...]:
         return ()
     begun = {step.name for step in run.steps.values()}
     return tuple(node.name for node, _ in run.program.plan.steps() if node.name not in begun)
-
-
-def _wait(run: RunState, operation: msg.Operation | msg.Signal) -> list[str]:
-    """What somebody should know of a run that is paused and stays so."""
-    if run.paused is None or isinstance(operation, msg.Pause):
-        return []
-    return ["the run is paused: nothing of this is sent before it is resumed"]
-
-
-def _under_way(run: RunState) -> list[str]:
-    return [command.step for command in _sent(run)]
 
 
 def _was(run: RunState, key: str) -> Status | None:

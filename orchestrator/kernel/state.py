@@ -103,6 +103,15 @@ class StepState(msgspec.Struct, gc=False, frozen=True):
     """For a branch: what it did against its group's decision."""
 
 
+class OpenIncident(msgspec.Struct, gc=False, frozen=True):
+    """Since when a step needs a person, and who has taken that on."""
+
+    since: float
+    acked_at: float | None = None
+    acked_by: str = ""
+    ack_reason: str = ""
+
+
 class Paused(msgspec.Struct, gc=False, frozen=True):
     """Who had a run stand still, and what was under way then."""
 
@@ -115,15 +124,6 @@ class Paused(msgspec.Struct, gc=False, frozen=True):
     def lost_s(self, since: float, at: float) -> float:
         """How much time up to ``at`` the pause has taken from what counts from ``since``."""
         return max(0.0, at - max(self.at, since))
-
-
-class OpenIncident(msgspec.Struct, gc=False, frozen=True):
-    """Since when a step needs a person, and who has taken that on."""
-
-    since: float
-    acked_at: float | None = None
-    acked_by: str = ""
-    ack_reason: str = ""
 
 
 class RunState(msgspec.Struct, gc=False):

@@ -12,7 +12,7 @@ depends_on = None
 
 AUDITED = """
     type IN ('StepRetried', 'StepSkipped', 'StepResolved', 'HeuristicForgotten', 'SignalReceived',
-        'IncidentAcknowledged', 'RunPaused', 'RunResumed', 'OperationRefused')
+        'RunPaused', 'RunResumed', 'OperationRefused')
     OR (type = 'CompensationStarted' AND actor <> '')
 """
 
