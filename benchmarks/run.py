@@ -15,11 +15,13 @@ from rich.table import Table
 from benchmarks.figure import Figure
 from benchmarks.machine import OtherLoad
 from benchmarks.scenarios import (
+    archiving,
     celery_chain,
     cost,
     database_participants,
     dbos_in_process,
     many_open_runs,
+    million_runs,
     mixed_durations,
 )
 from benchmarks.size import FULL, QUICK, Size
@@ -42,6 +44,11 @@ SCENARIOS: dict[tuple[str, ...], Scenario] = {
         "worker_cpu_us_per_step",
     ): cost.per_step,
     ("memory_10k_in_flight", "recovery_10k_open_runs"): many_open_runs.memory_and_recovery,
+    ("million_runs_postgresql", "million_runs_sqlite"): million_runs.finding,
+    (
+        "append_while_archiving_postgresql",
+        "append_while_archiving_sqlite",
+    ): archiving.beside_appends,
 }
 """By the names of the figures each one makes."""
 

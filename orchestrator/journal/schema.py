@@ -118,6 +118,7 @@ RUN = Table(
     Index("saga_run_launched", "launched_at", "run_id"),
     Index("saga_run_status", "status", "launched_at", "run_id"),
     Index("saga_run_saga", "saga", "launched_at", "run_id"),
+    Index("saga_run_saga_status", "saga", "status", "launched_at", "run_id"),
     Index(
         "saga_run_open",
         "shard",
