@@ -38,7 +38,7 @@ def upgrade() -> None:
         sa.Column("before", sa.Text, nullable=False),
         sa.Column("hash", sa.Text, nullable=False),
     )
-    op.create_index("saga_run_saga_status", "saga_run", ["saga", "status", "launched_at", "run_id"])
+    op.create_index("saga_run_saga_status", "saga_run", ["saga", "status"])
     op.create_index(
         "saga_run_ended",
         "saga_run",
