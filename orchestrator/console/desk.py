@@ -33,6 +33,7 @@ from orchestrator.errors import (
 from orchestrator.journal.port import Journal, LeaseState, Page, Recorded, RunFilter
 from orchestrator.kernel.preview import Preview
 from orchestrator.kernel.summary import RunSummary
+from orchestrator.views.as_test import as_test
 from orchestrator.views.look import RunLook, look
 from orchestrator.views.pulse import Pulse, pulse
 from orchestrator.views.redaction import Curtains
@@ -158,6 +159,24 @@ class Desk:
         if not self.sees_redacted(who):
             told = self._curtains.entries(row, told)
         return told if self.sees_values(who) else [entry_without_values(entry) for entry in told]
+
+    def as_test(self, who: Principal, run: str) -> str:
+        """The run as a test for the fixture ``sagas``. Raises as ``row``."""
+        row = self.row(who, run)
+        plan = self.journal.plan(row.plan)
+        return as_test(plan, row, self.entries(who, run), self._modules(row.saga))
+
+    def _modules(self, saga: str) -> dict[str, str]:
+        """Where a saga and its participants can be imported from, if the apps define it."""
+        defined = self.sagas.get(saga)
+        if defined is None:
+            return {}
+        found = {saga: defined.function.__module__}
+        for name, action in defined.actions.items():
+            function = getattr(action, "function", None)
+            if function is not None:
+                found[name] = function.__module__
+        return found
 
     def counts(self, who: Principal) -> dict[str, dict[str, int]]:
         """Saga to status to number of runs, not older than a few seconds."""

@@ -16,6 +16,7 @@ from orchestrator.console.security import Using, Viewer
 from orchestrator.definition.plan import Call
 from orchestrator.journal.port import RunFilter
 from orchestrator.kernel.summary import RunStatus
+from orchestrator.views.difference import difference
 from orchestrator.views.steps import steps_of
 
 router = APIRouter(include_in_schema=False)
@@ -85,10 +86,12 @@ def run(
     parts: Using,
     run: str,
     after: Annotated[int | None, Query(ge=1)] = None,
+    since: Annotated[int | None, Query(ge=1)] = None,
 ) -> Response:
-    """A run, now or after a number of its events."""
+    """A run, now or after a number of its events; with ``since``, what changed after so many of them."""
     desk = parts.desk
     seen = desk.seen(who, run, after=after)
+    earlier = None if since is None else desk.seen(who, run, after=min(since, seen.after))
     row = seen.look.run
     steps = steps_of(seen.look.plan)
     past = seen.after < seen.length
@@ -99,6 +102,9 @@ def run(
         "look": seen.look,
         "run": row,
         "past": past,
+        "since": earlier and earlier.after,
+        "changed": difference(earlier.look, seen.look) if earlier else (),
+        "as_test": desk.as_test(who, row.run_id) if may_act and entries else "",
         "decided": any(step.decision for step in steps),
         "bars": bars(steps, row.launched_at, seen.at),
         "entries": entries[: seen.after][-_EVENTS_SHOWN:],

@@ -10,6 +10,7 @@ from orchestrator.console.actions import Acted, Acts, Foreseen, Launched
 from orchestrator.console.desk import SagaRow, Shards
 from orchestrator.journal.port import Page
 from orchestrator.kernel.preview import Preview
+from orchestrator.views.difference import Changed
 from orchestrator.views.look import RunLook
 from orchestrator.views.pulse import Pulse
 from orchestrator.views.statistics import Statistics
@@ -21,6 +22,14 @@ class Entries(msgspec.Struct, frozen=True):
 
     events: tuple[Entry, ...]
     length: int
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What changed between two moments of a run."""
+
+    since: int
+    after: int
+    changes: tuple[Changed, ...]
 
 
 class SagaRows(msgspec.Struct, frozen=True):
@@ -43,7 +52,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 _ANSWERS = (
-    *(Acted, Acts, Entries, Fault, Foreseen, Launched, Page, Preview),
+    *(Acted, Acts, Changes, Entries, Fault, Foreseen, Launched, Page, Preview),
     *(Pulse, RunLook, SagaRows, Shards, Statistics),
 )
 _REF = "#/components/schemas/{name}"
