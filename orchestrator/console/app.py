@@ -14,8 +14,18 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.client import Client
-from orchestrator.console import api, api_actions, faults, page_actions, pages, signing_in, streams
+from orchestrator.console import (
+    api,
+    api_actions,
+    around_pages,
+    faults,
+    page_actions,
+    pages,
+    signing_in,
+    streams,
+)
 from orchestrator.console.actions import Actions
+from orchestrator.console.around import Surroundings
 from orchestrator.console.desk import Desk
 from orchestrator.console.limits import Limit
 from orchestrator.console.options import ConsoleOptions
@@ -46,11 +56,12 @@ def console(
     options: ConsoleOptions,
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
+    around: Surroundings | None = None,
 ) -> FastAPI:
     """Make the app, to be served or mounted in another (``app.mount``).
 
-    ``clients`` gives a client that speaks for an actor; ``sagas`` are those that can be launched. Raises
-    ``SettingsError`` for options that would let in nobody, or anybody.
+    ``clients`` gives a client that speaks for an actor; ``sagas`` are those that can be launched; ``around`` knows of
+    services, queues and what is in doubt. Raises ``SettingsError`` for options that would let in nobody, or anybody.
     """
     options.check()
     app = FastAPI(
@@ -60,7 +71,7 @@ def console(
         docs_url=None,
         redoc_url=None,
     )
-    desk = Desk(journal, clients, sagas, options, clock)
+    desk = Desk(journal, clients, sagas, options, clock, around)
     app.state.parts = Parts(
         desk,
         Actions(desk, sleep),
@@ -70,7 +81,7 @@ def console(
         Limit(LOGINS_PER_MIN, clock),
     )
     app.state.places = streams.Places(desk, options.streams_max)
-    for part in (api, streams, api_actions, signing_in, page_actions, pages):
+    for part in (api, streams, api_actions, around_pages, signing_in, page_actions, pages):
         app.router.routes.extend(part.router.routes)  # themselves, so that each can be checked
     app.mount("/static", StaticFiles(directory=STATIC))
     app.add_api_route("/health", _health, methods=["GET"], include_in_schema=False)

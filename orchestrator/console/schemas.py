@@ -7,7 +7,9 @@ from typing import Any
 import msgspec
 
 from orchestrator.console.actions import Acted, Acts, Foreseen, Launched
+from orchestrator.console.around import DoubtsSeen, ServicesSeen
 from orchestrator.console.desk import SagaRow, Shards
+from orchestrator.console.doubts import InDoubt
 from orchestrator.journal.port import Page
 from orchestrator.kernel.preview import Preview
 from orchestrator.views.difference import Changed
@@ -32,6 +34,12 @@ class Changes(msgspec.Struct, frozen=True):
     changes: tuple[Changed, ...]
 
 
+class Ended(msgspec.Struct, frozen=True):
+    """Branches that were to be ended."""
+
+    branches: tuple[InDoubt, ...]
+
+
 class SagaRows(msgspec.Struct, frozen=True):
     """Sagas."""
 
@@ -52,7 +60,20 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 _ANSWERS = (
-    *(Acted, Acts, Changes, Entries, Fault, Foreseen, Launched, Page, Preview),
+    *(
+        Acted,
+        Acts,
+        Changes,
+        DoubtsSeen,
+        Ended,
+        Entries,
+        ServicesSeen,
+        Fault,
+        Foreseen,
+        Launched,
+        Page,
+        Preview,
+    ),
     *(Pulse, RunLook, SagaRows, Shards, Statistics),
 )
 _REF = "#/components/schemas/{name}"

@@ -12,7 +12,7 @@ from orchestrator.views.steps import NOT_BEGUN, steps_of
 
 _OF_STEP = ("status", "attempt", "args", "result", "reason", "decision", "heuristic")
 _OF_RUN = ("status", "reason", "result", "parked")
-_UNSET = ("", None, 0, {}, (), NOT_BEGUN)
+_UNSET: tuple[Any, ...] = ("", None, 0, {}, (), NOT_BEGUN)
 
 
 class Changed(msgspec.Struct, frozen=True):
