@@ -44,6 +44,8 @@ from orchestrator.views.timeline import Entry, timeline
 
 _EVENTS_MAX = 200_000
 _KEPT_S = 3.0
+_OPEN = ("accepted", "running", "compensating", "stuck")
+_OPEN_PAGE, _OPEN_PAGES = 500, 10
 _NOTHING = "\0"
 """No saga is called so."""
 
@@ -101,6 +103,7 @@ class Desk:
         self._around = around or Surroundings()
         self._curtains = Curtains(journal)
         self._counts = Kept[dict[str, dict[str, int]]](_KEPT_S, clock)
+        self._open = Kept[tuple[dict[int, int], bool]](_KEPT_S, clock)
         self._pulses = Kept[Pulse](_KEPT_S, clock)
         self._statistics = Kept[Statistics](_KEPT_S, clock)
 
@@ -238,6 +241,24 @@ class Desk:
                     )
                 )
         return rows
+
+    def open_by_version(self, who: Principal, saga: str) -> tuple[dict[int, int], bool]:
+        """Version to the number of open runs that it still has; and whether there are more than were counted."""
+
+        def find() -> tuple[dict[int, int], bool]:
+            counts: dict[int, int] = {}
+            cursor = None
+            for _ in range(_OPEN_PAGES):
+                where = RunFilter(saga=saga, status=_OPEN, sagas=who.sagas)
+                page = self.journal.runs(where, cursor, _OPEN_PAGE)
+                for run in page.runs:
+                    counts[run.version] = counts.get(run.version, 0) + 1
+                cursor = page.cursor
+                if cursor is None:
+                    break
+            return counts, cursor is not None
+
+        return self._open.get((saga, who.sagas), find)
 
     def plan(self, who: Principal, saga: str, version: int | None = None) -> Plan:
         """A saga's plan, the newest without a version. Raises ``UnknownSagaError``."""

@@ -130,6 +130,7 @@ def saga(
     desk = parts.desk
     plan = desk.plan(who, saga, version)
     figures = desk.statistics(who, _WINDOW_S, saga)
+    still_open, more_open = desk.open_by_version(who, saga)
     values = {
         "plan": plan,
         "calls": [step for step, _ in plan.steps() if isinstance(step, Call)],
@@ -137,6 +138,8 @@ def saga(
         "figures": next((one for one in figures.sagas if one.saga == saga), None),
         "steps": [one for one in figures.steps if one.saga == saga],
         "since": figures.since,
+        "open": still_open,
+        "more_open": more_open,
         "statuses": STATUSES,
     }
     return page(request, "saga.html", who, values)

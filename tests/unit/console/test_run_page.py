@@ -51,3 +51,13 @@ def test_an_operator_gets_the_run_as_a_test_and_a_viewer_does_not(desks: Desks) 
 def test_events_and_what_they_start_are_apart(desks: Desks) -> None:
     shown = text_of(desks.browser().get(f"/runs/{desks.stuck()}").text)
     assert "shop version 1 launched starts reserve" in shown
+
+
+def test_a_saga_says_how_many_runs_each_version_still_has_and_how_often_its_steps_go_wrong(
+    desks: Desks,
+) -> None:
+    desks.stuck("aaaa1111")
+    desks.stuck("bbbb2222")
+    page = text_of(desks.browser().get("/sagas/shop").text)
+    assert "Version Open runs Steps Plan Known from 1 shown 2 2" in page
+    assert "charge 0 2 0 0 0 100.0 %" in page
