@@ -49,7 +49,7 @@ from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.as_test import as_test
 from orchestrator.views.look import RunLook, look
 from orchestrator.views.pulse import Pulse, pulse
-from orchestrator.views.redaction import Curtains
+from orchestrator.views.redaction import Curtains, audited
 from orchestrator.views.statistics import Statistics, statistics
 from orchestrator.views.timeline import Entry, timeline
 
@@ -201,6 +201,8 @@ class Desk:
         if where.run is not None:
             where = replace(where, run=self.row(who, where.run).run_id)
         page = audit(self.journal, replace(where, sagas=who.sagas), cursor, limit)
+        if not self.sees_redacted(who):
+            page = replace(page, entries=audited(self.journal, page.entries))
         if self.sees_values(who):
             return page
         return replace(page, entries=tuple(map(doing_without_values, page.entries)))

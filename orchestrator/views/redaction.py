@@ -6,7 +6,7 @@ by itself. Everything that shows a run asks here, whatever it shows it on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
@@ -14,7 +14,8 @@ from msgspec.structs import replace
 
 from orchestrator.definition.plan import Path, Plan
 from orchestrator.definition.secrecy import REDACTED, Secrecy, hidden, texts_in
-from orchestrator.journal.port import Cluster, ClusterPage, Recorded
+from orchestrator.journal.audit import Doing
+from orchestrator.journal.port import Cluster, ClusterPage, ReaderJournal, Recorded, RunFilter
 from orchestrator.kernel.preview import Action, Preview
 from orchestrator.kernel.program import RESULT
 from orchestrator.kernel.summary import RunSummary
@@ -68,6 +69,13 @@ class Curtain:
         if not self._secrecy:
             return entry
         return self._scrubbed(replace(entry, event=self._event(entry.type, entry.event)))
+
+    def doing(self, doing: Doing) -> Doing:
+        """What somebody did, without what is redacted."""
+        if not self._secrecy:
+            return doing
+        event = self._event(doing.event.get("type", ""), doing.event)
+        return self._scrubbed(replace(doing, event=event))
 
     def preview(self, seen: Preview) -> Preview:
         """A preview without what is redacted."""
@@ -153,6 +161,24 @@ class Curtain:
                 return tuple(self._cleared(part) for part in thing)
             case _:
                 return thing
+
+
+def audited(journal: ReaderJournal, entries: Sequence[Doing]) -> tuple[Doing, ...]:
+    """What was done to runs, without what is redacted; of a run without a row only that it was done."""
+    ids = tuple({entry.run_id for entry in entries})
+    if not ids:
+        return ()
+    curtains = Curtains(journal)
+    rows = journal.runs(RunFilter(ids=ids), None, len(ids)).runs
+    known = {row.run_id: curtains.of(row) for row in rows}
+    return tuple(_audited(entry, known) for entry in entries)
+
+
+def _audited(entry: Doing, known: Mapping[str, Curtain | None]) -> Doing:
+    if entry.run_id not in known:
+        return replace(entry, event={})
+    curtain = known[entry.run_id]
+    return entry if curtain is None else curtain.doing(entry)
 
 
 class Kept(Protocol):
