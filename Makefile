@@ -50,7 +50,7 @@ bench: $(STAMP) ## measure against a Celery chain and DBOS (JSON=1 for one JSON 
 guards: $(STAMP) ## take each guard away, and see that a test fails
 	SAGA_GUARDS=1 $(BIN)/python -m pytest -n $(JOBS) tests/mutation $(ARGS)
 
-storm: $(STAMP) ## 200 kills -9 over 2,000 runs on real processes, then the oracle
+storm: $(STAMP) ## kills -9 on real processes, then the oracle (ARGS=--transfers: two-phase commit)
 	$(BIN)/python -m tests.e2e.storm $(ARGS)
 
 crashes: $(STAMP) ## kill -9 at every point of every saga's processes, and again in the recovery

@@ -20,6 +20,7 @@ from orchestrator.console import (
     api_bulks,
     bulk_pages,
     faults,
+    figures,
     page_actions,
     pages,
     signing_in,
@@ -84,7 +85,7 @@ def console(
     app.state.places = streams.Places(desk, options.streams_max)
     for part in (
         *(api, streams, api_actions, api_bulks),
-        *(signing_in, page_actions, bulk_pages, pages),
+        *(signing_in, page_actions, bulk_pages, pages, figures),
     ):
         app.router.routes.extend(part.router.routes)  # themselves, so that each can be checked
     app.mount("/static", StaticFiles(directory=STATIC))
