@@ -167,7 +167,7 @@ def _waits(
                 yield f"{key}: {why}"
 
 
-def _either(ways: list[str]) -> str:
+def _either(ways: Sequence[str]) -> str:
     if len(ways) < 2:
         return ways[0] if ways else "look at what else the run is at"
     return f"{', '.join(ways[:-1])} or {ways[-1]}"

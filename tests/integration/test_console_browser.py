@@ -71,7 +71,8 @@ def filled(live: Desk) -> Desk:
 @pytest.mark.parametrize("width", [1280, 400])
 def test_every_page_can_be_read(filled: Desk, chromium: Browser, width: int, scheme: str) -> None:
     chromium.look_as(width, scheme)
-    for path in PAGES:
+    cluster = filled.it.client.clusters().clusters[0].cluster
+    for path in (page.format(cluster=cluster) for page in PAGES):
         chromium.errors()
         chromium.open(path)
         assert chromium.run(TOO_WIDE) <= 0, path

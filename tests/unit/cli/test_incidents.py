@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
+from orchestrator.journal.sql import SqlJournal
+from orchestrator.journal.upgrade import upgrade
+from orchestrator.views.read_model import differences
 from tests.unit.cli.stage import ACTOR, Stage
 
 
@@ -95,3 +100,25 @@ def test_runs_are_listed_and_repaired_by_cluster(stage: Stage) -> None:
     stage.mend()
     assert stage.json("retry", "--cluster", many, "--yes")["taken"] == 2
     assert [one["cluster"] for one in clusters(stage)] == [few]
+
+
+def test_upgrading_finds_the_incidents_of_runs_that_were_stuck_before(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    upgrade("sqlite:///saga-journal.db", shards=2)
+    journal = SqlJournal("sqlite:///saga-journal.db")
+    stage.store = journal  # type: ignore[assignment]
+    stage.stuck()
+    (one,) = journal.clusters().clusters
+    with journal.engine.begin() as connection:
+        connection.execute(text("UPDATE saga_run SET incidents = '[]'"))
+        connection.execute(text("DELETE FROM saga_incident"))
+    assert len(list(differences(journal))) == 1
+    assert stage.run("db", "upgrade").exit_code == 0
+    assert journal.clusters().clusters == (one,)
+    with journal.engine.begin() as connection:
+        connection.execute(text("DELETE FROM saga_incident"))
+    (found,) = differences(journal)
+    assert found == f"cluster {one.cluster}: the index has 0 incidents of it, the runs have 1"
+    journal.close()
