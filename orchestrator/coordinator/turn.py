@@ -195,6 +195,7 @@ class Decisions:
             )
             if current is not None:
                 changed.sent, changed.flying = current.sent, current.flying
+                changed.asked = current.asked
         changed.state = state
         if any(isinstance(event, OperationRefused) for event in events):
             self._counts["operations refused"] += 1
