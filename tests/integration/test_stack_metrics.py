@@ -29,7 +29,7 @@ from tests.integration.test_cli_processes import ROOT, SAGA, environment
 from tests.servers import Valkey
 from tests.waiting import eventually
 
-WAIT_S = 60.0
+WAIT_S = 120.0
 SECRET = "canary-4711-in-an-argument"
 PASSWORD = "canary-4712-in-a-url"
 TOKEN = "canary-4713-to-look"
