@@ -32,6 +32,7 @@ from orchestrator.errors import (
     UnknownSagaError,
 )
 from orchestrator.journal.audit import AuditPage, audit
+from orchestrator.journal.bulk import BulkItem
 from orchestrator.journal.port import (
     Cluster,
     ClusterPage,
@@ -192,9 +193,15 @@ class Desk:
         if where.run is not None:
             where = replace(where, run=self.row(who, where.run).run_id)
         page = audit(self.journal, replace(where, sagas=who.sagas), cursor, limit)
+        if not self.sees_redacted(who):
+            page = self._curtains.audit(page)
         if self.sees_values(who):
             return page
         return replace(page, entries=tuple(map(doing_without_values, page.entries)))
+
+    def items(self, who: Principal, items: Sequence[BulkItem]) -> Sequence[BulkItem]:
+        """What came of the runs of a bulk operation, as they may see it."""
+        return items if self.sees_redacted(who) else self._curtains.items(items)
 
     def counts(self, who: Principal) -> dict[str, dict[str, int]]:
         """Saga to status to number of runs, not older than a few seconds."""
