@@ -8,7 +8,7 @@ JOBS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo dev test check lint types bench guards storm crashes simulate lock wheel clean
+.PHONY: help venv demo dev test check lint types bench guards storm crashes simulate screenshots lock wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -50,7 +50,7 @@ bench: $(STAMP) ## measure against a Celery chain and DBOS (JSON=1 for one JSON 
 guards: $(STAMP) ## take each guard away, and see that a test fails
 	SAGA_GUARDS=1 $(BIN)/python -m pytest -n $(JOBS) tests/mutation $(ARGS)
 
-storm: $(STAMP) ## 200 kills -9 over 2,000 runs on real processes, then the oracle
+storm: $(STAMP) ## kills -9 on real processes, then the oracle (ARGS=--transfers: two-phase commit)
 	$(BIN)/python -m tests.e2e.storm $(ARGS)
 
 crashes: $(STAMP) ## kill -9 at every point of every saga's processes, and again in the recovery
@@ -59,6 +59,9 @@ crashes: $(STAMP) ## kill -9 at every point of every saga's processes, and again
 simulate: $(STAMP) ## schedules of faults under virtual time until one fails (HOURS=8, SCHEDULES=N, ARGS=--seed N)
 	$(BIN)/saga simulate --processes $(JOBS) \
 		$(if $(HOURS),--hours $(HOURS)) $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(ARGS)
+
+screenshots: $(STAMP) ## take the pictures of the console for the docs (needs chromium)
+	PYTHONPATH=. $(BIN)/python docs/screenshots.py
 
 wheel: $(STAMP) ## build the wheel into dist/
 	rm -rf dist

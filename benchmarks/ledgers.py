@@ -16,9 +16,9 @@ SOURCE_VARIABLE, TARGET_VARIABLE = "BENCH_LEDGER_SOURCE", "BENCH_LEDGER_TARGET"
 """URLs of the two databases."""
 ACCOUNTS = 10_000
 FIRST_CENTS = 1_000_000
-TABLE = (
-    "CREATE TABLE account (number int PRIMARY KEY, cents bigint NOT NULL CHECK (cents >= 0));"
-    f" INSERT INTO account SELECT n, {FIRST_CENTS} FROM generate_series(1, {ACCOUNTS}) n"
+TABLES = (
+    "CREATE TABLE account (number int PRIMARY KEY, cents bigint NOT NULL CHECK (cents >= 0))",
+    f"INSERT INTO account SELECT n, {FIRST_CENTS} FROM generate_series(1, {ACCOUNTS}) n",
 )
 BOOK = "UPDATE account SET cents = cents + :cents WHERE number = :number RETURNING cents"
 _UNSET = "postgresql+psycopg:///bench"

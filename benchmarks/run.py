@@ -15,12 +15,16 @@ from rich.table import Table
 from benchmarks.figure import Figure
 from benchmarks.machine import OtherLoad
 from benchmarks.scenarios import (
+    archiving,
     celery_chain,
     cost,
     database_participants,
     dbos_in_process,
     many_open_runs,
+    metrics_cost,
+    million_runs,
     mixed_durations,
+    transfers,
 )
 from benchmarks.size import FULL, QUICK, Size
 from benchmarks.stack import Servers
@@ -41,7 +45,23 @@ SCENARIOS: dict[tuple[str, ...], Scenario] = {
         "coordinator_cpu_us_per_step",
         "worker_cpu_us_per_step",
     ): cost.per_step,
+    (
+        "transfers_against_a_bare_loop",
+        "transfers_against_a_saga",
+        "transfer_writes_before_phase_two",
+        "transfer_writes_in_all",
+    ): transfers.throughput,
+    (
+        "transfers_between_hot_accounts",
+        "attempts_taken_back_per_hot_transfer",
+    ): transfers.contention,
+    ("throughput_with_metrics", "cpu_with_metrics"): metrics_cost.throughput,
     ("memory_10k_in_flight", "recovery_10k_open_runs"): many_open_runs.memory_and_recovery,
+    ("million_runs_postgresql", "million_runs_sqlite"): million_runs.finding,
+    (
+        "append_while_archiving_postgresql",
+        "append_while_archiving_sqlite",
+    ): archiving.beside_appends,
 }
 """By the names of the figures each one makes."""
 

@@ -20,6 +20,10 @@ class Size(msgspec.Struct, frozen=True):
     written_runs: int = 200
     mixed_runs: int = 200
     open_runs: int = 10_000
+    transfers: int = 600
+    hot_transfers: int = 200
+    finished_runs: int = 1_000_000
+    archived_runs: int = 10_000
 
 
 FULL = Size()
@@ -35,4 +39,8 @@ QUICK = Size(
     written_runs=60,
     mixed_runs=30,
     open_runs=500,
+    transfers=60,
+    hot_transfers=30,
+    finished_runs=5_000,
+    archived_runs=1_000,
 )

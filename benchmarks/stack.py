@@ -99,13 +99,13 @@ class Stack:
         process.stop()
 
     def start_worker(
-        self, queues: Sequence[str] | None = None, processes: int = WORKER_PROCESSES
+        self, queues: Sequence[str] | None = None, processes: int = WORKER_PROCESSES, **more: str
     ) -> Process:
-        """Start a prefork worker that serves our participants and the chain's tasks."""
+        """Start a prefork worker that serves our participants and the chain's tasks; its environment has ``more``."""
         names = queues or [plain.queue, stored.queue, mixed.queue, QUEUE]
         arguments = ["-m", "celery", "-A", "benchmarks.worker", "worker", "--pool", "prefork"]
         arguments += ["--concurrency", str(processes), "-Q", ",".join(names), "-l", "WARNING"]
-        env = {**self._env, DATABASE_VARIABLE: self._participants_url}
+        env = {**self._env, DATABASE_VARIABLE: self._participants_url, **more}
         self.worker = Process(arguments, self.folder / "worker.log", env)
         return self.worker
 

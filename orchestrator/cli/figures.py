@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -15,7 +15,13 @@ from orchestrator.cli.options import STATUSES
 from orchestrator.cli.output import table
 from orchestrator.cli.parsing import age_s
 from orchestrator.views.spans import span_text
-from orchestrator.views.statistics import SagaFigures, Statistics, StepFigures, statistics
+from orchestrator.views.statistics import (
+    GroupFigures,
+    SagaFigures,
+    Statistics,
+    StepFigures,
+    statistics,
+)
 
 Last = Annotated[
     str, typer.Option("--last", metavar="AGE", help="The window for rates and durations: 5m, 2h.")
@@ -59,6 +65,10 @@ def _show(call: Invocation, found: Statistics) -> None:
     if found.steps:
         several = len({step.saga for step in found.steps}) > 1
         out.show("", _steps(found.steps, several=several))
+    if found.groups:
+        out.show("", _groups(found.groups))
+    if held := [step for step in found.steps if step.held is not None]:
+        out.show("", _held(held))
 
 
 def _rates(sagas: tuple[SagaFigures, ...]) -> Table:
@@ -98,6 +108,33 @@ def _steps(steps: tuple[StepFigures, ...], *, several: bool) -> Table:
             _number(step.failed, "red"),
             _number(step.unknown, "magenta"),
             _number(step.undone, "yellow"),
+        )
+    return shown
+
+
+def _groups(groups: Sequence[GroupFigures]) -> Table:
+    right = ("committed", "tried again", "given up")
+    shown = table("saga", "atomic group", *right, right=right)
+    for group in groups:
+        shown.add_row(
+            Text(group.saga, style="bold"),
+            group.group,
+            _number(group.committed),
+            _number(group.retried, "yellow"),
+            _number(group.given_up, "red"),
+        )
+    return shown
+
+
+def _held(steps: Sequence[StepFigures]) -> Table:
+    right = ("prepared", "p50", "p95", "p99", "longest")
+    shown = table("saga", "branch", *right, right=right)
+    for step in steps:
+        held = step.held
+        assert held is not None
+        spans = (held.p50_s, held.p95_s, held.p99_s, held.max_s)
+        shown.add_row(
+            Text(step.saga, style="bold"), step.step, _number(held.count), *map(span_text, spans)
         )
     return shown
 

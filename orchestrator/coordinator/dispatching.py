@@ -24,6 +24,8 @@ from orchestrator.kernel.commands import Execute, Timer
 from orchestrator.kernel.events import Failure
 from orchestrator.kernel.messages import Expired, Reply, TimerFired
 from orchestrator.kernel.pending import pending
+from orchestrator.kernel.state import Status
+from orchestrator.kernel.two_phase import group_of, node_of
 from orchestrator.transport.messages import Answer
 from orchestrator.transport.port import Bundle, CoordinatorTransport
 
@@ -77,7 +79,7 @@ class Dispatcher:
     def _still_means(self, alarm: Alarm) -> bool:
         owned = self._shards.get(alarm.shard)
         live = owned.runs.get(alarm.run_id) if owned else None
-        return live is not None and alarm.identity in live.sent
+        return live is not None and (alarm.purpose == "votes" or alarm.identity in live.sent)
 
     def woken(self, now: float, most: int) -> Iterable[Arrival]:
         """What the alarms that are due now mean: deadlines, sleeps, waits; retries go to the outbox.
@@ -106,7 +108,9 @@ class Dispatcher:
                                 at=now, step=alarm.step, kind=alarm.kind, attempt=alarm.attempt
                             ),
                         )
-                case "timer":
+                case "timer" | "votes" if (at := _votes_due(live, alarm.step, now)) > now:
+                    self._timers.add(alarm._replace(at=at, purpose="votes"))
+                case "timer" | "votes":
                     yield Arrival(
                         alarm.shard, alarm.run_id, TimerFired(at=now, step=alarm.step or None)
                     )
@@ -225,6 +229,8 @@ class Dispatcher:
         command = out.command
         owned.held -= 1
         identity = (command.step, command.kind, command.attempt)
+        if command.kind == "prepare" and (group := group_of(live.state, command.step)):
+            live.asked.setdefault((group, command.round), now)
         if failed:
             lane.settled()
             live.sent[identity] = None
@@ -256,6 +262,17 @@ def _is_still_due(live: LiveRun, what: Alarm | Execute) -> bool:
     """Whether it is about the command as it stands; a pause puts it off, and then there is another."""
     step = live.state.steps.get(what.step)
     return step is not None and step.due == what.due
+
+
+def _votes_due(live: LiveRun, step: str, now: float) -> float:
+    """When the time for a group's votes is over: counted from the first prepare that went out, as deadlines are.
+
+    Groups that wait for their turn would else be given up unasked, and taking them back be all the workers did.
+    """
+    group = live.state.steps.get(step)
+    if group is None or group.status is not Status.VOTING:
+        return now
+    return live.asked.get((step, group.round), now) + node_of(live.state, step).timeout_s
 
 
 def _unsendable(out: Outgoing, error: EnvelopeError, now: float) -> Arrival:

@@ -17,7 +17,7 @@ Identity = tuple[str, CommandKind, int]
 class LiveRun:
     """An open run, and which of its commands are on their way."""
 
-    __slots__ = ("defect", "flying", "row", "sent", "state")
+    __slots__ = ("asked", "defect", "flying", "row", "sent", "state")
 
     def __init__(self, state: RunState, row: RunSummary | None = None) -> None:
         self.state = state
@@ -28,6 +28,8 @@ class LiveRun:
         against, or None for those an alarm will bring back."""
         self.flying: set[Identity] = set()
         """Commands that were under way when the run was paused: they aren't sent again when it goes on."""
+        self.asked: dict[tuple[str, int], float] = {}
+        """Group and round to when the first of its prepares went out."""
         self.defect = ""
 
 

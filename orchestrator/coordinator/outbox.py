@@ -15,6 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from orchestrator.kernel.commands import Execute
+from orchestrator.kernel.events import CommandKind
 from orchestrator.transport.messages import Answer, Work
 from orchestrator.transport.port import Bundle
 
@@ -22,6 +23,9 @@ QUEUED_S = 0.1
 """Enough work at the broker for workers to be busy while a turn of the coordinator lasts."""
 UNKNOWN_AT_ONCE = 16
 """Commands under way while nothing is known of their durations and of the workers."""
+
+ENDINGS = frozenset({"commit", "abort"})
+"""Kinds of commands that end a branch of an atomic group."""
 
 _SMOOTHING = 0.2
 _WORKER_SEEN_S = 30.0
@@ -181,7 +185,11 @@ class Outbox:
         queue = self._queues.get(name)
         if queue is None:
             queue = self._queues[name] = _Queue()
-        self._lane(queue, outgoing).waiting.append(outgoing)
+        waiting = self._lane(queue, outgoing).waiting
+        if outgoing.command.kind in ENDINGS:
+            waiting.appendleft(outgoing)  # a prepared branch holds locks that others may wait for
+        else:
+            waiting.append(outgoing)
 
     def learn(self, answer: Answer, lane: Lane, now: float) -> None:
         """Take in how long a participant took, and that a worker is alive."""
@@ -192,16 +200,17 @@ class Outbox:
         took_s = answer.took_s
         if took_s <= 0 or answer.duplicate:
             return
-        pace = self._paces.get(answer.participant)
+        name = _pace_name(answer.participant, answer.kind)
+        pace = self._paces.get(name)
         if pace is None:
-            pace = self._paces[answer.participant] = _Pace(took_s, self._options.work_s)
+            pace = self._paces[name] = _Pace(took_s, self._options.work_s)
             changes = not pace.is_long
         else:
             changes = pace.learn(took_s, self._options.work_s)
         if queue is not None:
             (queue.long if pace.is_long else queue.short).learn(took_s)
         if changes:
-            self._change_lanes(answer.participant)
+            self._change_lanes(name)
 
     def answered(self, number: int, now: float) -> None:
         """So many answers came in one turn."""
@@ -279,23 +288,23 @@ class Outbox:
         taken: list[Outgoing] = []
         work_s = 0.0
         while waiting and len(taken) < most:
-            work_s += self._paces[waiting[0].command.participant].duration_s
+            work_s += self._paces[_pace_of(waiting[0])].duration_s
             if taken and work_s > self._options.work_s * _ROUNDING:
                 break
             taken.append(waiting.popleft())
         return taken
 
     def _lane(self, queue: _Queue, outgoing: Outgoing) -> Lane:
-        pace = self._paces.get(outgoing.command.participant)
+        pace = self._paces.get(_pace_of(outgoing))
         return queue.long if pace is None or pace.is_long else queue.short
 
-    def _change_lanes(self, participant: str) -> None:
-        """Bring waiting commands of this participant to the lane they now belong to."""
+    def _change_lanes(self, pace: str) -> None:
+        """Bring waiting commands of this pace to the lane they now belong to."""
         for queue in self._queues.values():
             for lane in (queue.short, queue.long):
-                moving = [out for out in lane.waiting if out.command.participant == participant]
+                moving = [out for out in lane.waiting if _pace_of(out) == pace]
                 if moving and self._lane(queue, moving[0]) is not lane:
-                    rest = (out for out in lane.waiting if out.command.participant != participant)
+                    rest = (out for out in lane.waiting if _pace_of(out) != pace)
                     lane.waiting = deque(rest)
                     self._lane(queue, moving[0]).waiting.extend(moving)
 
@@ -303,3 +312,12 @@ class Outbox:
         for queue in self._queues.values():
             yield queue.short
             yield queue.long
+
+
+def _pace_of(outgoing: Outgoing) -> str:
+    return _pace_name(outgoing.command.participant, outgoing.command.kind)
+
+
+def _pace_name(participant: str, kind: CommandKind) -> str:
+    """Ending a branch has a pace of its own: it does none of the participant's work."""
+    return f"{participant} {kind}" if kind in ENDINGS else participant

@@ -13,7 +13,7 @@ from orchestrator.kernel.events import CommandKind
 
 _ROOM = 20_000
 
-Purpose = Literal["dispatch", "deadline", "timer"]
+Purpose = Literal["dispatch", "deadline", "timer", "votes"]
 
 
 class Alarm(NamedTuple):

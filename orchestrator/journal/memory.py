@@ -139,6 +139,8 @@ class MemoryJournal(MemoryBulks):
                     tenure.chain,
                 ):
                     raise FencedError(tenure.shard)
+                if not self._tables.inbox.keys() >= set(write.consumed):
+                    raise FencedError(tenure.shard)
             for write, (rows, after), runs in zip(writes, encoded, shown, strict=True):
                 state = self._tables.shards[after.shard]
                 for row in rows:
@@ -146,7 +148,7 @@ class MemoryJournal(MemoryBulks):
                 state.cursor_offset, state.cursor_at = after.cursor_offset, after.cursor_at
                 self._tables.runs.update({run.run_id: run for run in runs})
                 for consumed in write.consumed:
-                    self._tables.inbox.pop(consumed, None)
+                    del self._tables.inbox[consumed]
         return [after for _, after in encoded]
 
     def inbox(self, shards: Sequence[int], after: dict[int, int], limit: int) -> list[InboxItem]:
@@ -220,8 +222,7 @@ class MemoryJournal(MemoryBulks):
     ) -> ClusterPage:
         """A page of clusters of open incidents; see the port."""
         with self._lock:
-            runs = self._tables.runs.values()
-            return clusters.page_in_memory(runs, sagas, prefix, cursor, limit)
+            return clusters.page_in_memory(self._tables.runs, sagas, prefix, cursor, limit)
 
     def noticed(self) -> dict[str, float]:
         """When people were last told of a cluster."""

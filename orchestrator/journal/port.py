@@ -64,7 +64,7 @@ class ShardWrite(msgspec.Struct, frozen=True):
     runs: Sequence[RunSummary]
     """The read-model rows of the runs that changed, one each, as they are after the events."""
     consumed: Sequence[int]
-    """Inbox ids to delete."""
+    """Inbox ids to delete. Where one isn't there any more, the log was restored and has forgotten it: that is fenced."""
     cursor_offset: int
     cursor_at: float
     relieved: Sequence[str] = ()

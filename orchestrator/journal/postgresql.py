@@ -42,7 +42,8 @@ UPSERT_RUNS = f"""
 
 # The tenure check (`held`) locks the shard's row, so that a turn without events is fenced as well; with events the
 # primary key fences it in any case, unless the log was restored from a backup and is shorter now: so the record that
-# this turn follows has to be there. Nothing is written unless every tenure holds.
+# this turn follows has to be there. So have the messages that it consumes: a log that was restored may have forgotten
+# one, and the plan with it, that was read before. Nothing is written unless all of this holds.
 _APPEND = f"""
 WITH held AS MATERIALIZED (
     SELECT s.shard FROM saga_shard s
@@ -54,7 +55,9 @@ WITH held AS MATERIALIZED (
     )
     ORDER BY s.shard FOR UPDATE OF s
 ), allowed AS MATERIALIZED (
-    SELECT count(*) = %s AS ok FROM held
+    SELECT count(*) = %s AND (
+        SELECT count(*) = %s FROM saga_inbox WHERE id = ANY(%s::bigint[])
+    ) AS ok FROM held
 ), logged AS (
     INSERT INTO saga_event
         (shard, "offset", run_id, type, schema_version, at, actor, data, hash)
@@ -71,7 +74,7 @@ WITH held AS MATERIALIZED (
     FROM unnest(%s::int[], %s::bigint[], %s::float8[]) AS t(shard, cursor_offset, cursor_at)
     WHERE t.shard = s.shard AND (SELECT ok FROM allowed)
 ) {{more}}
-SELECT shard FROM held
+SELECT shard, (SELECT ok FROM allowed) FROM held
 """  # noqa: S608 - made of constants
 APPEND = _APPEND.format(more="")
 
@@ -121,6 +124,8 @@ def append(held: HeldConnection, writes: Sequence[ShardWrite]) -> list[Tenure]:
         raise FencedError(_taken(held, tenures)) from error
     if len(rows) != len(writes):
         raise FencedError(min({tenure.shard for tenure in tenures} - {row[0] for row in rows}))
+    if not all(row[1] for row in rows):
+        raise FencedError(min(write.tenure.shard for write in writes if write.consumed))
     return after
 
 
@@ -182,6 +187,8 @@ def _parameters(writes: Sequence[ShardWrite]) -> tuple[tuple[object, ...], list[
         numbers(write.tenure.next_offset - 1 for write in writes),
         texts([write.tenure.chain for write in writes]),
         len(after),
+        len(consumed),
+        numbers(consumed),
         *_event_columns(events),
         *run_columns(runs),
         numbers(consumed),

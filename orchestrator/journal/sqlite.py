@@ -77,4 +77,6 @@ def _write(
     if opened:
         connection.exec_driver_sql(INSERT_INCIDENTS, list(opened))
     if write.consumed:
-        connection.exec_driver_sql(CONSUME, [(id_,) for id_ in write.consumed])
+        ids = [(id_,) for id_ in write.consumed]
+        if connection.exec_driver_sql(CONSUME, ids).rowcount != len(ids):
+            raise FencedError(after.shard)

@@ -17,7 +17,7 @@ from orchestrator.definition.secrecy import REDACTED, Secrecy, hidden, texts_in
 from orchestrator.errors import IllegalEventError
 from orchestrator.journal.audit import AuditPage, Doing
 from orchestrator.journal.bulk import BulkItem
-from orchestrator.journal.port import Recorded
+from orchestrator.journal.port import Cluster, ClusterPage, Recorded
 from orchestrator.kernel.preview import Action, Preview
 from orchestrator.kernel.program import RESULT
 from orchestrator.kernel.summary import RunSummary
@@ -59,7 +59,12 @@ class Curtain:
         if not self._secrecy:
             return run
         result = hidden(run.result, self._secrecy.result)
-        return replace(run, result=result, reason=self.text(run.reason))
+        incidents = self._scrubbed(run.incidents)
+        return replace(run, result=result, reason=self.text(run.reason), incidents=incidents)
+
+    def cluster(self, cluster: Cluster) -> Cluster:
+        """A cluster, which speaks in the words of its newest incident, without what is redacted."""
+        return self._scrubbed(cluster)
 
     def entry(self, entry: Entry) -> Entry:
         """An event without what is redacted."""
@@ -172,7 +177,7 @@ class Kept(Protocol):
         ...
 
     def find(self, id_or_prefix: str) -> RunSummary:
-        """One run."""
+        """One run's row."""
         ...
 
 
@@ -201,6 +206,15 @@ class Curtains:
     def rows(self, runs: Iterable[RunSummary]) -> tuple[RunSummary, ...]:
         """Rows without what is redacted."""
         return tuple(map(self.row, runs))
+
+    def clusters(self, page: ClusterPage) -> ClusterPage:
+        """Clusters without what is redacted."""
+        return replace(page, clusters=tuple(map(self.cluster, page.clusters)))
+
+    def cluster(self, cluster: Cluster) -> Cluster:
+        """A cluster without what is redacted."""
+        curtain = self.of(self._journal.find(cluster.newest))
+        return cluster if curtain is None else curtain.cluster(cluster)
 
     def look(self, seen: RunLook) -> RunLook:
         """A run without what is redacted."""

@@ -9,7 +9,7 @@ runs stand where comes from the read model, which is written in the transaction 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
@@ -17,7 +17,8 @@ import msgspec
 from orchestrator.journal.port import ReaderJournal, Recorded, RunFilter
 from orchestrator.kernel import events as ev
 
-_CHUNK = 2_000
+_CHUNK, _FIRST_CHUNK = 2_000, 100
+"""Records read at once, more each time: a short window doesn't pay for a long one."""
 _LOOKED_UP = 200
 EVENTS_MAX = 500_000
 """The most events that are read for one answer; beyond, the window gets shorter and says so."""
@@ -45,7 +46,20 @@ class StepFigures(msgspec.Struct, frozen=True):
     retries: int
     undone: int
     took: Quantiles | None
-    """What attempts that succeeded took in their workers; of a branch, those that voted yes."""
+    """What attempts that succeeded took in their workers; of a branch, what led to its vote."""
+    held: Quantiles | None = None
+    """How long a branch of an atomic group was prepared, and held its locks: from its vote to its acknowledgement."""
+
+
+class GroupFigures(msgspec.Struct, frozen=True):
+    """One atomic group of one saga within the window."""
+
+    saga: str
+    group: str
+    committed: int
+    retried: int
+    """Attempts that were taken back, to be tried again."""
+    given_up: int
 
 
 class SagaFigures(msgspec.Struct, frozen=True):
@@ -74,6 +88,7 @@ class Statistics(msgspec.Struct, frozen=True):
     """There were more events than may be read for one answer, so ``since`` is later than asked for."""
     sagas: tuple[SagaFigures, ...]
     steps: tuple[StepFigures, ...]
+    groups: tuple[GroupFigures, ...] = ()
 
 
 def statistics(
@@ -101,6 +116,7 @@ def statistics(
         shortened=covered > since,
         sagas=tuple(_sagas(recent, sagas, launches, counts, minutes)),
         steps=tuple(_steps(recent, sagas)),
+        groups=tuple(_groups(recent, sagas)),
     )
 
 
@@ -136,9 +152,10 @@ def _tail(
     """The shard's records since a time, and the time from which on they are all there."""
     end = journal.end(shard)
     chunks: list[list[Recorded]] = []
-    read = 0
+    read, size = 0, _FIRST_CHUNK
     while end > 0:
-        start = max(0, end - min(_CHUNK, limit - read))
+        start = max(0, end - min(size, limit - read))
+        size = min(_CHUNK, size * 2)
         chunk = [r for r in journal.feed(shard, start, end - start) if r.offset <= end]
         chunks.append(chunk)
         read += len(chunk)
@@ -207,28 +224,63 @@ def _sagas(
 def _steps(records: Iterable[Recorded], sagas: Mapping[str, str]) -> Iterator[StepFigures]:
     tally: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     took: dict[tuple[str, str], list[float]] = defaultdict(list)
+    held: dict[tuple[str, str], list[float]] = defaultdict(list)
+    voted_at: dict[tuple[str, str], float] = {}
+    groups: set[tuple[str, str]] = set()
     for record in records:
         event = record.event
         step = getattr(event, "step", None)
         if event is None or not step or record.run_id not in sagas:
             continue
-        place = (sagas[record.run_id], step.partition("[")[0].partition("#")[0])
+        place = (sagas[record.run_id], _plain(step))
+        if isinstance(event, _OF_GROUPS):
+            groups.add(place)
         tally[place][record.type] += 1
         if getattr(event, "retry_at", None) is not None:
             tally[place]["retries"] += 1
         if isinstance(event, ev.StepSucceeded | ev.BranchVoted):
             took[place].append(event.took_s)
-        if isinstance(event, ev.BranchVoted) and event.vote != "prepared":
-            tally[place]["BranchCommitted"] += 1
+        if isinstance(event, ev.BranchVoted):
+            voted_at[record.run_id, step] = record.at
+            tally[place]["done with its vote"] += event.vote != "prepared"
+        elif isinstance(event, ev.BranchCommitted) and (record.run_id, step) in voted_at:
+            held[place].append(max(0.0, record.at - voted_at.pop((record.run_id, step))))
     for (saga, step), seen in sorted(tally.items()):
+        if (saga, step) in groups:
+            continue
         yield StepFigures(
             saga=saga,
             step=step,
-            succeeded=seen["StepSucceeded"] + seen["BranchCommitted"],
+            succeeded=seen["StepSucceeded"] + seen["BranchCommitted"] + seen["done with its vote"],
             refused=seen["StepRefused"],
             failed=seen["StepFailed"],
             unknown=seen["StepInDoubt"],
             retries=seen["retries"] + seen["StepRetried"],
             undone=seen["StepUndone"],
             took=quantiles(took[saga, step]),
+            held=quantiles(held[saga, step]),
         )
+
+
+_OF_GROUPS = (ev.CommitDecided, ev.AbortDecided, ev.OnePhaseRecalled)
+
+
+def _groups(records: Iterable[Recorded], sagas: Mapping[str, str]) -> Iterator[GroupFigures]:
+    tally: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for record in records:
+        match record.event:
+            case ev.CommitDecided(step=step):
+                what = "committed"
+            case ev.AbortDecided(step=step, then=then):
+                what = "retried" if then == "retry" else "given up"
+            case _:
+                continue
+        if record.run_id in sagas:
+            tally[sagas[record.run_id], _plain(step)][what] += 1
+    for (saga, group), seen in sorted(tally.items()):
+        yield GroupFigures(saga, group, seen["committed"], seen["retried"], seen["given up"])
+
+
+def _plain(step: str) -> str:
+    """A step's name without its index and its number."""
+    return step.partition("[")[0].partition("#")[0]

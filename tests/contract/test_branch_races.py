@@ -9,10 +9,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from orchestrator.errors import Refused
+from orchestrator.kernel.events import CommandKind
 from orchestrator.transport.messages import Work
 from tests.contract.barrier_shop import somebody_waits
 from tests.contract.branch_ledger import PREPARED, Ledger, abort, by_hand, commit, opened, prepare
@@ -188,6 +190,20 @@ class TestTime:
         assert answer.took_s < 10
         assert ledger.one(abort(step="first")).outcome == "succeeded"
         assert ledger.one(prepare(attempt=2)).vote == "prepared"
+
+    @pytest.mark.parametrize("kind", ["do", "undo"])
+    def test_nor_is_it_beside_groups(self, ledger: Ledger, kind: CommandKind) -> None:
+        """An undo that waited for a prepared branch would keep its commit from the worker just the same."""
+        work = prepare(step="beside", kind=kind)
+        if kind == "undo":
+            assert ledger.one(prepare(step="beside", kind="do")).outcome == "succeeded"
+        ledger.one(prepare(step="first"))
+        answer = ledger.one(work)
+        assert answer.outcome == "failed"
+        assert answer.took_s < 10
+        assert ledger.one(abort(step="first")).outcome == "succeeded"
+        assert ledger.one(replace(work, attempt=2)).outcome == "succeeded"
+        assert ledger.balance == (70 if kind == "do" else 100)
 
     def test_a_wait_for_a_lock_ends_with_the_attempt(self, ledger: Ledger) -> None:
         assert ledger.url is not None

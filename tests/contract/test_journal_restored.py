@@ -58,3 +58,14 @@ def test_a_tenure_can_begin_beyond_one_that_was_forgotten(journal: Journal) -> N
     assert list(journal.verify()) == []
     assert journal.begin_tenure(0, "three", 3.0, 7).epoch == 9
     assert list(journal.verify()) == []
+
+
+def test_a_message_that_was_forgotten_can_not_be_taken_in(journal: Journal) -> None:
+    """A launch, say, which was read before the log was restored: its plan is gone as well."""
+    run_id = run_in(0)
+    tenure = started(journal, run_id)
+    with pytest.raises(FencedError) as fenced:
+        journal.append([write(tenure, [(run_id, done())], consumed=[1_000_000])])
+    assert fenced.value.shard == 0
+    assert offsets(journal, 0) == [1, 2]
+    journal.append([write(tenure, [(run_id, done())])])

@@ -3,8 +3,9 @@
     python -m tests.e2e.storm --runs 2000 --kills 200 --seed 1
     python -m tests.e2e.storm --transfers --runs 10000 --kills 100 --seed 1
 
-Orders of `place_order`, or transfers by two-phase commit between three ledgers on two servers. Launches runs while processes die at random moments, waits until every run has ended or is stuck, then asks the
-oracle. Prints the seed and the counts; the exit status is 1 if the oracle found anything.
+Orders of `place_order`, or transfers by two-phase commit between three ledgers on two servers. Launches runs while
+processes die at random moments, waits until every run has ended or is stuck, then asks the oracle. Prints the seed and
+the counts; the exit status is 1 if the oracle found anything.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from tests.waiting import eventually
 S = TypeVar("S", bound=Server)
 
 QUIET_S = 0.2
+LULL_S = 20.0
 END_WITHIN_S = 180.0
 END_WITHIN_S_A_RUN = 0.6
 
@@ -214,8 +216,11 @@ def rage(storm: Storm, runs: int, kills: int) -> list[str]:
     done = threading.Event()
     launcher = threading.Thread(target=scene.launch, args=(runs, done), daemon=True)
     launcher.start()
-    while sum(storm.kills.values()) < kills:
+    while (killed := sum(storm.kills.values())) < kills:
         time.sleep(storm.chance.uniform(0.1, 1.0))  # slow on purpose: kills come at random moments
+        until = time.monotonic() + LULL_S
+        while len(scene.accepted) < runs * killed // kills and time.monotonic() < until:
+            time.sleep(QUIET_S)  # slow on purpose: and from the first launch to the last
         storm.hurt()
     done.set()
     launcher.join()

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.storm import Storm, rage
+from tests.servers import RabbitMQ, Valkey
 
 RUNS = 60
 KILLS = 8
 SEED = 11
+TRANSFERS = 200
+TRANSFER_KILLS = 5
 
 
 @pytest.mark.timeout(400)
@@ -22,4 +25,20 @@ def test_nothing_is_lost_and_nothing_done_twice_under_kill_9(tmp_path: Path) -> 
         outcomes = storm.scene.outcomes()
         assert sum(outcomes.values()) == RUNS
         assert outcomes["completed"] > 0
+        assert outcomes["compensated"] > 0
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("broker", [Valkey, RabbitMQ])
+def test_all_money_moves_or_none_under_kill_9(
+    tmp_path: Path, broker: type[Valkey | RabbitMQ]
+) -> None:
+    """Between three ledgers on two servers, by two-phase commit: each account holds what its completed runs say."""
+    with Storm(tmp_path, SEED, transfers=True, broker=broker) as storm:
+        complaints = rage(storm, TRANSFERS, TRANSFER_KILLS)
+        assert complaints == [], f"seed {SEED}, kills {dict(storm.kills)}"
+        assert sum(storm.kills.values()) == TRANSFER_KILLS
+        outcomes = storm.scene.outcomes()
+        assert sum(outcomes.values()) == TRANSFERS
+        assert outcomes["completed"] > TRANSFERS / 2
         assert outcomes["compensated"] > 0

@@ -6,6 +6,7 @@ Over Redis and over RabbitMQ. Rows C2, P1, P2, P5, P7, P10, Q2, R2 and O1 of the
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
@@ -75,11 +76,26 @@ class Bank:
         self._stack.close()
 
     def transfer(
-        self, cents: int = 2_500, source: str = "account-001", target: str = "account-002"
+        self,
+        cents: int = 2_500,
+        source: str = "account-001",
+        target: str = "account-002",
+        key: str | None = None,
     ) -> Run[Any]:
         order = {"source": source, "target": target, "amount_cents": cents}
-        (run,) = self.client.launch_named_many("transfer", [{"order": order}], [uuid.uuid4().hex])
+        keys = [key or uuid.uuid4().hex]
+        (run,) = self.client.launch_named_many("transfer", [{"order": order}], keys)
         return run
+
+    def start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
+        """Start a process that stays dead once it is."""
+        log = self._stack.enter_context((self.folder / f"{name}.log").open("ab"))
+        process = subprocess.Popen(
+            command, env=self.environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+        )
+        self._stack.callback(process.wait)
+        self._stack.callback(process.kill)
+        return process
 
     @property
     def sums(self) -> tuple[int, int]:

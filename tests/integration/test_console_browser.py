@@ -13,17 +13,22 @@ from tests.integration.browsing import Browser, Desk, Order, browser, desk
 from tests.waiting import eventually
 
 PAGES = (
+    "/incidents",
+    "/incidents/{cluster}",
     "/",
     "/runs",
     "/runs?stuck=true&text=bank",
     "/runs/refused-0",
     "/runs/refused-0?after=3",
+    "/runs/refused-0?since=2&after=5",
     "/runs/refused-0/act/retry?step=charge",
     "/runs/good-0/act/signal?name=approval",
     "/runs/good-0/act/cancel",
     "/bulk?operation=retry&stuck=true",
     "/sagas",
     "/sagas/place_order",
+    "/services",
+    "/in-doubt",
     "/shards",
     "/nothing",
 )

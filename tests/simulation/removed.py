@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import Connection
 
+from orchestrator.coordinator import turn
 from orchestrator.coordinator.loop import Coordinator
 from orchestrator.coordinator.ownership import Ownership
 from orchestrator.coordinator.turn import Arrival, Decisions
@@ -16,12 +18,15 @@ from orchestrator.errors import FencedError
 from orchestrator.journal import memory
 from orchestrator.journal.port import ShardWrite, Tenure
 from orchestrator.journal.records import rows_of
-from orchestrator.kernel import decide
+from orchestrator.kernel import decide, decide_group, evolve_group, group
 from orchestrator.kernel.messages import Expired, Reply
-from orchestrator.kernel.state import EXECUTING, KIND, RunState, StepState
+from orchestrator.kernel.state import EXECUTING, KIND, RunState, Status, StepState
+from orchestrator.kernel.two_phase import branches_of
 from orchestrator.participant import barrier
 from orchestrator.participant.perform import WithoutDatabase
-from orchestrator.participant.tables import TOMBSTONE
+from orchestrator.participant.tables import CONFIRMED, TOMBSTONE
+from orchestrator.participant.two_phase.branches import Branches
+from orchestrator.participant.two_phase.group import GroupBarrier
 
 Remove = Callable[[pytest.MonkeyPatch], None]
 
@@ -145,6 +150,57 @@ def match_on_attempt(patch: pytest.MonkeyPatch) -> None:
         return step if executing and step and KIND[step.status] == message.kind else None
 
     patch.setattr(decide, "_outstanding", outstanding)
+
+
+def presumed_abort(patch: pytest.MonkeyPatch) -> None:
+    """A successor goes on with groups that it finds undecided."""
+    patch.setattr(decide_group, "recovered", lambda run, at: [])
+
+
+def recall(patch: pytest.MonkeyPatch) -> None:
+    """The others are aborted although the last one may have committed."""
+    for module in (decide_group, group):
+        patch.setattr(module, "must_recall", lambda run, key: False)
+
+
+def unanimity(patch: pytest.MonkeyPatch) -> None:
+    """One yes is enough for a commit."""
+
+    def early(run: RunState, key: str) -> bool:
+        return any(step.status is Status.PREPARED for _, step, _ in branches_of(run, key))
+
+    patch.setattr(decide_group, "all_said_yes", early)
+    patch.setattr(evolve_group, "VOTED", frozenset(Status))
+
+
+def written_decision(patch: pytest.MonkeyPatch) -> None:
+    """A decision is kept as long as a vote may be, and told."""
+    patch.setattr(turn, "is_waitable", lambda events, before, after: True)
+
+
+def numbered_questions(patch: pytest.MonkeyPatch) -> None:
+    """A branch's questions are numbered from one again, so that a late vote answers another round."""
+    asked = group._asked
+    patch.setattr(
+        group,
+        "_asked",
+        lambda step, to, at: asked(msgspec.structs.replace(step, attempt=0), to, at),
+    )
+
+
+def proof_row(patch: pytest.MonkeyPatch) -> None:
+    """Nothing tells what became of a branch that isn't there."""
+    patch.setattr(Branches, "_proof", lambda self, effect: None)
+
+
+def confirm_row(patch: pytest.MonkeyPatch) -> None:
+    """A try is confirmed as often as asked."""
+    claim = GroupBarrier.claim
+
+    def claimed(self: GroupBarrier, connection: Connection, effect: Any, status: str) -> bool:
+        return status == CONFIRMED or claim(self, connection, effect, status)
+
+    patch.setattr(GroupBarrier, "claim", claimed)
 
 
 def _unfenced(journal: memory.MemoryJournal, writes: Sequence[ShardWrite]) -> list[Tenure]:

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.definition.plan import Call, Const, Plan, RetryPolicy, Sequence, Undo
 from orchestrator.testing.simulation.growth import FORGETFUL, STEP_TIMEOUT_S
 from orchestrator.testing.simulator import Simulator
-from tests.simulation import removed
+from tests.simulation import groups, removed
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -68,6 +68,33 @@ def test_publishing_before_the_commit_is_noticed() -> None:
         campaign = Simulator(hasty).run(0, 2_000)
     assert campaign.failed, f"nothing noticed in {campaign.schedules} schedules"
     assert campaign.failed[0].violations[0].startswith("(b)")
+
+
+@pytest.mark.parametrize(
+    ("guard", "plan", "schedules"),
+    [
+        (removed.commit_before_publish, groups.PREPARED, 300),
+        (removed.written_decision, groups.PREPARED, 300),
+        (removed.presumed_abort, groups.PREPARED, 100),
+        (removed.unanimity, groups.PREPARED, 100),
+        (removed.tombstone, groups.PREPARED, 100),
+        (removed.numbered_questions, groups.PREPARED, 100),
+        (removed.proof_row, groups.PREPARED, 100),
+        (removed.recall, groups.LAST, 100),
+        (removed.confirm_row, groups.TRIED, 100),
+    ],
+)
+def test_a_removed_guard_of_groups_is_noticed(
+    guard: removed.Remove, plan: Plan, schedules: int
+) -> None:
+    with removed.without(guard):
+        campaign = Simulator(plan).run(0, schedules)
+    assert campaign.failed, f"nothing noticed in {campaign.schedules} schedules"
+
+
+@pytest.mark.parametrize("plan", [groups.PREPARED, groups.LAST, groups.TRIED], ids=lambda p: p.saga)
+def test_with_every_guard_in_place_nothing_is_noticed(plan: Plan) -> None:
+    assert Simulator(plan).run(0, 100).failed == []
 
 
 def _parcels() -> Plan:

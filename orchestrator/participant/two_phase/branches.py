@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Literal
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, Row, select
 from sqlalchemy.exc import DBAPIError
@@ -18,10 +18,10 @@ from sqlalchemy.exc import DBAPIError
 from orchestrator.errors import Refused
 from orchestrator.kernel.events import Failure
 from orchestrator.participant import statements
-from orchestrator.participant.barrier import Act, Effect, Settled
+from orchestrator.participant.barrier import Act, Effect, Reverse, Settled
 from orchestrator.participant.commits import CommitUnknownError, check_intact, commit
 from orchestrator.participant.tables import DONE, REFUSED, TOMBSTONE, UNDONE, bounded, epoch
-from orchestrator.participant.two_phase.group import GroupBarrier
+from orchestrator.participant.two_phase.group import Confirm, GroupBarrier
 from orchestrator.participant.two_phase.port import (
     Ending,
     Found,
@@ -33,10 +33,13 @@ from orchestrator.participant.two_phase.port import (
 )
 from orchestrator.transport.gid import Gid
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 CLAIM_WAIT_S = 0.5
 """How long the proof row is waited for, before it is looked again whether its transaction is prepared by now."""
 
-LOCK_WAIT_S = 1.0
+LOCK_WAIT_S = 0.1
 """How long an action may wait for a lock. It may be a prepared branch's, whose commit needs a worker process: were all
 of them waiting, it would never come. So an action that waits longer fails, and its group tries again."""
 
@@ -52,6 +55,19 @@ class Branches(GroupBarrier):
     def __init__(self, engine: Callable[[], Engine], resources: ResourceManager) -> None:
         super().__init__(engine)
         self._resources = resources
+
+    def do(self, effect: Effect, act: Act) -> Settled:
+        """As any barrier does; a lock, which may be a prepared branch's, is not waited for much longer than there."""
+        return super().do(effect, self._impatient(act))
+
+    def undo(self, effect: Effect, reverse: Reverse | None, *, certain: bool) -> Settled:
+        """As ``do``."""
+        impatient = None if reverse is None else self._impatient(reverse)
+        return super().undo(effect, impatient, certain=certain)
+
+    def confirm(self, effect: Effect, confirm: Confirm) -> Settled:
+        """As ``do``."""
+        return super().confirm(effect, self._impatient(confirm))
 
     def prepare(self, effect: Effect, gid: Gid, act: Act, timeout_s: float) -> Settled:
         """Carry out an action up to the point where it can be committed and can be rolled back; and vote.
@@ -117,6 +133,15 @@ class Branches(GroupBarrier):
         with self._engine().connect() as connection:
             found = self._resources.shortcomings(connection)
         return found or self._rehearsed()
+
+    def _impatient(
+        self, act: Callable[Concatenate[Connection, P], R]
+    ) -> Callable[Concatenate[Connection, P], R]:
+        def limited(connection: Connection, *args: P.args, **kwargs: P.kwargs) -> R:
+            self._resources.limit_waits(connection, LOCK_WAIT_S)
+            return act(connection, *args, **kwargs)
+
+        return limited
 
     def _rehearsed(self) -> list[Shortcoming]:
         """Prepare a proof row and roll it back, as the service's own user."""

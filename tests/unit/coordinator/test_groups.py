@@ -179,3 +179,26 @@ def test_a_last_is_asked_only_once_the_votes_are_in_the_journal(world: World) ->
     one.turn(0)
     one.turn(0)
     assert world.status() == "completed"
+
+
+def test_a_groups_time_begins_when_it_is_asked(world: World) -> None:
+    """Else an overload would make groups time out unasked, and taking them back be all that workers do."""
+    brief = plan(group(branch("debit"), branch("credit"), timeout_s=4.0))
+    for number in range(60):
+        world.journal.launch([request(brief, f"run-{number}", at=world.clock.now)])
+    one = coordinator(world)
+    sent = world.transport.sent
+    world.transport.handler = lambda _: None
+    one.turn(0)
+    first = {work.run for work in sent}
+    world.clock.now += 3.0
+    one.turn(0)
+    second = {work.run for work in sent} - first
+    assert first
+    assert second
+    world.clock.now += 1.5
+    one.turn(0)
+    assert {work.run for work in sent if work.kind == "abort"} == first
+    world.clock.now += 3.0
+    one.turn(0)
+    assert {work.run for work in sent if work.kind == "abort"} >= first | second
