@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from msgspec.structs import replace
 from rich.text import Text
 
 from orchestrator.cli import options as opt
@@ -18,7 +17,6 @@ from orchestrator.cli.parsing import age_s
 from orchestrator.journal.audit import AuditPage, Doing
 from orchestrator.journal.port import OperationFilter
 from orchestrator.kernel.asked import OPERATIONS
-from orchestrator.views.redaction import audited
 
 Actor = Annotated[str | None, typer.Option("--actor", help="Only what this one did.")]
 Named = Annotated[
@@ -65,8 +63,7 @@ def audit(
         before=None if older is None else call.now() - age_s(older, "--older"),
         refused=refused,
     )
-    page = call.client.audit(where, cursor=cursor, limit=limit)
-    page = replace(page, entries=audited(call.journal, page.entries))
+    page = call.curtains.audit(call.client.audit(where, cursor=cursor, limit=limit))
     if call.out.json:
         call.out.data(page)
     else:

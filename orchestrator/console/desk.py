@@ -34,6 +34,7 @@ from orchestrator.errors import (
     UnknownSagaError,
 )
 from orchestrator.journal.audit import AuditPage, audit
+from orchestrator.journal.bulk import BulkItem
 from orchestrator.journal.port import (
     Cluster,
     ClusterPage,
@@ -49,7 +50,7 @@ from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.as_test import as_test
 from orchestrator.views.look import RunLook, look
 from orchestrator.views.pulse import Pulse, pulse
-from orchestrator.views.redaction import Curtains, audited
+from orchestrator.views.redaction import Curtains
 from orchestrator.views.statistics import Statistics, statistics
 from orchestrator.views.timeline import Entry, timeline
 
@@ -202,10 +203,14 @@ class Desk:
             where = replace(where, run=self.row(who, where.run).run_id)
         page = audit(self.journal, replace(where, sagas=who.sagas), cursor, limit)
         if not self.sees_redacted(who):
-            page = replace(page, entries=audited(self.journal, page.entries))
+            page = self._curtains.audit(page)
         if self.sees_values(who):
             return page
         return replace(page, entries=tuple(map(doing_without_values, page.entries)))
+
+    def items(self, who: Principal, items: Sequence[BulkItem]) -> Sequence[BulkItem]:
+        """What came of the runs of a bulk operation, as they may see it."""
+        return items if self.sees_redacted(who) else self._curtains.items(items)
 
     def as_test(self, who: Principal, run: str) -> str:
         """The run as a test for the fixture ``sagas``. Raises as ``row``."""

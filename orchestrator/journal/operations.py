@@ -13,7 +13,7 @@ from orchestrator.errors import IllegalEventError, InvalidInputError
 from orchestrator.journal.log import CHUNK
 from orchestrator.journal.port import Operated, OperationFilter, OperationPage, Recorded
 from orchestrator.journal.records import Row, link, recorded
-from orchestrator.journal.schema import AUDITED, EVENT, RUN
+from orchestrator.journal.schema import ANCHOR, AUDITED, EVENT, RUN
 from orchestrator.kernel.asked import OPERATION_OF, OPERATIONS, operation_of
 
 _PLACE = (EVENT.c.at, EVENT.c.shard, EVENT.c.offset)
@@ -49,6 +49,9 @@ def altered(connection: Connection, shard: int, run_ids: Sequence[str]) -> dict[
         wanted = EVENT.c.offset.in_(before[start : start + CHUNK])
         found = select(EVENT.c.offset, EVENT.c.hash).where(EVENT.c.shard == shard, wanted)
         hashes.update((offset, chain) for offset, chain in connection.execute(found))
+        gone = select(ANCHOR.c.last, ANCHOR.c.hash).where(ANCHOR.c.shard == shard)
+        archived = gone.where(ANCHOR.c.last.in_(before[start : start + CHUNK]))
+        hashes.update((offset, chain) for offset, chain in connection.execute(archived))
     return unlinked(rows, hashes)
 
 

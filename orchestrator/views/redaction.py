@@ -6,7 +6,7 @@ by itself. Everything that shows a run asks here, whatever it shows it on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
@@ -14,8 +14,10 @@ from msgspec.structs import replace
 
 from orchestrator.definition.plan import Path, Plan
 from orchestrator.definition.secrecy import REDACTED, Secrecy, hidden, texts_in
-from orchestrator.journal.audit import Doing
-from orchestrator.journal.port import Cluster, ClusterPage, ReaderJournal, Recorded, RunFilter
+from orchestrator.errors import IllegalEventError
+from orchestrator.journal.audit import AuditPage, Doing
+from orchestrator.journal.bulk import BulkItem
+from orchestrator.journal.port import Cluster, ClusterPage, Recorded
 from orchestrator.kernel.preview import Action, Preview
 from orchestrator.kernel.program import RESULT
 from orchestrator.kernel.summary import RunSummary
@@ -71,7 +73,7 @@ class Curtain:
         return self._scrubbed(replace(entry, event=self._event(entry.type, entry.event)))
 
     def doing(self, doing: Doing) -> Doing:
-        """What somebody did, without what is redacted."""
+        """An operation without what is redacted."""
         if not self._secrecy:
             return doing
         event = self._event(doing.event.get("type", ""), doing.event)
@@ -163,24 +165,6 @@ class Curtain:
                 return thing
 
 
-def audited(journal: ReaderJournal, entries: Sequence[Doing]) -> tuple[Doing, ...]:
-    """What was done to runs, without what is redacted; of a run without a row only that it was done."""
-    ids = tuple({entry.run_id for entry in entries})
-    if not ids:
-        return ()
-    curtains = Curtains(journal)
-    rows = journal.runs(RunFilter(ids=ids), None, len(ids)).runs
-    known = {row.run_id: curtains.of(row) for row in rows}
-    return tuple(_audited(entry, known) for entry in entries)
-
-
-def _audited(entry: Doing, known: Mapping[str, Curtain | None]) -> Doing:
-    if entry.run_id not in known:
-        return replace(entry, event={})
-    curtain = known[entry.run_id]
-    return entry if curtain is None else curtain.doing(entry)
-
-
 class Kept(Protocol):
     """Where runs are kept: a journal or an archive."""
 
@@ -246,6 +230,30 @@ class Curtains:
         """A preview without what is redacted."""
         curtain = self.of(run)
         return seen if curtain is None else curtain.preview(seen)
+
+    def audit(self, page: AuditPage) -> AuditPage:
+        """Operations without what is redacted. A run whose log was altered beyond reading shows nothing it says."""
+        known: dict[str, Curtain | None] = {}
+        return replace(page, entries=tuple(self._doing(one, known) for one in page.entries))
+
+    def _doing(self, doing: Doing, known: dict[str, Curtain | None]) -> Doing:
+        if doing.run_id not in known:
+            try:
+                known[doing.run_id] = self.of(self._journal.find(doing.run_id))
+            except IllegalEventError:
+                return replace(doing, reason="", refused=doing.refused and REDACTED, event={})
+        curtain = known[doing.run_id]
+        return doing if curtain is None else curtain.doing(doing)
+
+    def items(self, items: Iterable[BulkItem]) -> tuple[BulkItem, ...]:
+        """What came of the runs of a bulk operation, without what is redacted."""
+        return tuple(map(self._item, items))
+
+    def _item(self, item: BulkItem) -> BulkItem:
+        if not item.why:
+            return item
+        [why] = self.texts(self._journal.find(item.run_id), [item.why])
+        return replace(item, why=why)
 
     def texts(self, run: RunSummary, texts: Iterable[str]) -> tuple[str, ...]:
         """Texts about a run, without what is redacted."""
