@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from orchestrator.client import AsyncClient, AsyncRun, Client, Run
     from orchestrator.definition.atomic import atomic
     from orchestrator.definition.ended import Ended
+    from orchestrator.definition.notice import Notice
+    from orchestrator.definition.redacted import Redacted
     from orchestrator.definition.references import contains, not_
     from orchestrator.definition.retry import Retry
     from orchestrator.definition.saga import Saga, saga
@@ -29,6 +31,8 @@ __all__ = [
     "Compensated",
     "DefinitionError",
     "Ended",
+    "Notice",
+    "Redacted",
     "Refused",
     "Retry",
     "Run",
@@ -53,6 +57,8 @@ _HOME = {
     "orchestrator.client": ("AsyncClient", "AsyncRun", "Client", "Run"),
     "orchestrator.definition.atomic": ("atomic",),
     "orchestrator.definition.ended": ("Ended",),
+    "orchestrator.definition.notice": ("Notice",),
+    "orchestrator.definition.redacted": ("Redacted",),
     "orchestrator.definition.references": ("contains", "not_"),
     "orchestrator.definition.retry": ("Retry",),
     "orchestrator.definition.saga": ("Saga", "saga"),

@@ -39,6 +39,7 @@ def upgrade(
     """Make the journal's tables, or bring them to this release; harmless when they are."""
     call = invocation(context)
     from orchestrator.journal import upgrade as schema  # noqa: PLC0415 - start-up time
+    from orchestrator.views.read_model import stuck_runs  # noqa: PLC0415 - start-up time
 
     settings = call.settings
     if sql:
@@ -47,6 +48,10 @@ def upgrade(
     given = "shards" in settings.model_fields_set
     schema.upgrade(settings.journal_url, shards=settings.shards if given else None)
     shards = call.journal.shards()
+    if any(run.parked and not run.incidents for run in stuck_runs(call.journal)):
+        from orchestrator.views.replay import row_of  # noqa: PLC0415 - start-up time
+
+        call.journal.rebuild(row_of)  # stuck since before incidents were kept
     if call.out.json:
         call.out.data({"upgraded": True, "shards": shards})
     else:

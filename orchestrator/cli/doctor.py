@@ -22,7 +22,7 @@ from orchestrator.views.spans import span_text
 SKEW_MAX_S = 1.0
 _PAGE = 500
 _WHY_LENGTH = 300
-_OPEN = ("accepted", "running", "compensating", "stuck")
+_OPEN = ("accepted", "running", "compensating", "paused", "stuck")
 
 Level = Literal["ok", "note", "problem"]
 
@@ -135,7 +135,7 @@ def _open_runs(call: Invocation) -> Iterator[RunSummary]:
     cursor = None
     while True:
         page = call.journal.runs(RunFilter(status=_OPEN), cursor, _PAGE)
-        yield from page.runs
+        yield from call.curtains.rows(page.runs)
         cursor = page.cursor
         if cursor is None:
             return

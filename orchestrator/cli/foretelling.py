@@ -11,12 +11,20 @@ from orchestrator.cli.looks import LOOKS
 from orchestrator.kernel.preview import Action, Preview
 from orchestrator.views.gathered import Gathered
 
-_KINDS = {"do": "", "undo": "", "callback": "callback "}
+_KINDS = {
+    "do": "",
+    "undo": "",
+    "callback": "callback ",
+    "prepare": "vote of ",
+    "commit": "commit of ",
+    "abort": "abort of ",
+}
 
 
 def preview_page(seen: Preview) -> Iterator[RenderableType]:
     """One run's preview."""
     yield from _actions("runs", seen.runs)
+    yield from _actions("settles", seen.settles)
     yield from _actions("undoes", seen.undoes)
     if seen.awaits:
         yield _line("waits for", ", ".join(seen.awaits))
@@ -27,7 +35,7 @@ def preview_page(seen: Preview) -> Iterator[RenderableType]:
         yield _line("leaves", f"{left.step} ({left.status}{why})")
     if seen.ahead:
         yield _line("then", f"{', '.join(seen.ahead)}, as the plan and their results say")
-    if seen.undoes or seen.status != "running":
+    if seen.undoes or seen.settles or seen.status != "running":
         yield _line("ends", f"{seen.ends}, if each of these succeeds", LOOKS[seen.ends].style)
     for warning in seen.warnings:
         yield _line("warning", warning, "bold yellow")
@@ -35,7 +43,7 @@ def preview_page(seen: Preview) -> Iterator[RenderableType]:
 
 def gathered_page(seen: Gathered) -> Iterator[RenderableType]:
     """The previews of many runs, added up."""
-    for label, counts in (("runs", seen.runs), ("undoes", seen.undoes)):
+    for label, counts in (("runs", seen.runs), ("settles", seen.settles), ("undoes", seen.undoes)):
         if counts:
             yield _line(label, _counts(counts))
     if seen.ends:
@@ -49,6 +57,8 @@ def gathered_page(seen: Gathered) -> Iterator[RenderableType]:
 def _actions(label: str, actions: Iterable[Action]) -> Iterator[Text]:
     for action in actions:
         when = " at once" if action.at_once else " then"
+        if action.only_if:
+            when += f", if the answer of {action.only_if} asks for it"
         yield _line(
             label,
             f"{_KINDS[action.kind]}{action.step} ({action.participant}, attempt {action.attempt}){when}",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.definition.saga import Saga
     from orchestrator.journal.port import Journal
     from orchestrator.settings import Settings
+    from orchestrator.views.redaction import Curtains
     from orchestrator.wiring import Definitions
 
 
@@ -132,6 +133,13 @@ class Invocation:
     def journal(self) -> Journal:
         """The journal. Raises ``SettingsError``, later ``JournalUnavailableError``."""
         return self.backend.journal(self.settings)
+
+    @cached_property
+    def curtains(self) -> Curtains:
+        """What hides, in everything that is shown, the values that are declared redacted."""
+        from orchestrator.views.redaction import Curtains  # noqa: PLC0415 - start-up time
+
+        return Curtains(self.journal)
 
     @cached_property
     def definitions(self) -> Definitions:

@@ -110,7 +110,7 @@ def _awaited(call: Invocation, run_id: str, wait_s: float) -> RunSummary:
     while True:
         row = call.journal.find(run_id)
         if row.status in SETTLED:
-            return row
+            return call.curtains.row(row)
         if call.now() >= ends_at:
             short = run_id[:SHORTEST_ID]
             raise ResultTimeoutError(

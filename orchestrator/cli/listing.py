@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from msgspec.structs import replace
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +16,7 @@ from orchestrator.cli.output import table
 from orchestrator.cli.sources import ArchivePath, source
 from orchestrator.journal.port import Page
 from orchestrator.kernel.summary import RunSummary
+from orchestrator.views.redaction import Curtains
 
 Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="The most runs to show.")]
 Cursor = Annotated[
@@ -37,6 +39,7 @@ def list_runs(
     text: opt.Words = None,
     step: Step = None,
     stuck: opt.StuckOnly = False,
+    cluster: opt.Cluster = None,
     limit: Limit = 20,
     cursor: Cursor = None,
     archive: ArchivePath = None,
@@ -53,9 +56,12 @@ def list_runs(
         since=since,
         text=text,
         stuck=stuck,
+        cluster=cluster,
         step=step,
     )
-    page = source(call, archive).runs(where, cursor, limit)
+    kept = source(call, archive)
+    page = kept.runs(where, cursor, limit)
+    page = replace(page, runs=Curtains(kept).rows(page.runs))
     if call.out.json:
         call.out.data({"runs": page.runs, "cursor": page.cursor})
         return

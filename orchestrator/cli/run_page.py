@@ -23,7 +23,7 @@ from orchestrator.cli.looks import (
 from orchestrator.cli.output import Output, table
 from orchestrator.kernel.state import PARKED
 from orchestrator.views.advice import Advice
-from orchestrator.views.attempts import Attempt
+from orchestrator.views.attempts import Attempt, repeated
 from orchestrator.views.look import RunLook
 from orchestrator.views.spans import span_text
 from orchestrator.views.steps import NOT_BEGUN, NodeView, StepView, steps_of
@@ -159,6 +159,8 @@ class _Page:
             line.append(" pivot", style="yellow")
         if step.status not in {"done", NOT_BEGUN}:
             line.append(f"  {step.status}", style=look.style)
+        if step.decision:
+            line.append(f"  decision: {step.decision}", style="bold")
         for fact in self._facts(step):
             line.append(f"  {fact}", style="dim")
         branch = parent.add(line)
@@ -172,9 +174,8 @@ class _Page:
             yield span_text(step.duration_s)
         if step.undo_duration_s is not None:
             yield f"undo {span_text(step.undo_duration_s)}"
-        tried = len(step.attempts)
-        if tried > 1 and not self._full:
-            yield f"{tried} attempts"
+        if not self._full:
+            yield from repeated(step.attempts)
 
     def _details(self, step: StepView) -> Iterator[Text]:
         if step.waits and step.status not in _PARKED and step.status != NOT_BEGUN:
@@ -195,6 +196,9 @@ class _Page:
 
 
 def _attempt(attempt: Attempt) -> Text:
+    if not attempt.attempt:
+        why = f": {attempt.message}" if attempt.message else ""
+        return Text(f"{attempt.outcome} at {clock(attempt.at)}{why}", "dim")
     kind = "" if attempt.kind == "do" else f"{attempt.kind} "
     text = Text(f"{kind}attempt {attempt.attempt} {attempt.outcome} at {clock(attempt.at)}", "dim")
     if attempt.took_s is not None:

@@ -14,11 +14,14 @@ from orchestrator.cli.looks import clock
 from orchestrator.cli.output import plain
 from orchestrator.cli.parsing import moment
 from orchestrator.cli.run_page import events_table, run_page
-from orchestrator.cli.sources import ArchivePath, source
+from orchestrator.cli.sources import ArchivePath, Source, source
 from orchestrator.cli.watching import watch_all
 from orchestrator.errors import RunNotFoundError
-from orchestrator.views.look import look
-from orchestrator.views.timeline import timeline
+from orchestrator.journal.port import Recorded
+from orchestrator.kernel.summary import RunSummary
+from orchestrator.views.look import RunLook, look
+from orchestrator.views.redaction import Curtains
+from orchestrator.views.timeline import Entry, timeline
 
 SETTLED = frozenset({"completed", "compensated", "stuck"})
 """Nothing more happens to such a run by itself."""
@@ -45,7 +48,7 @@ def show(
     call = invocation(context)
     where = source(call, archive)
     row = where.find(run)
-    seen = look(where.plan(row.plan), row, where.history(row.run_id), call.now())
+    seen = _seen(where, row, where.history(row.run_id), call.now())
     if call.out.json:
         call.out.data(seen)
     else:
@@ -68,9 +71,8 @@ def events(
             raise RunNotFoundError(
                 f"run {row.run_id} hadn't been launched by {clock(then, day=True)}"
             )
-    plan = where.plan(row.plan)
-    entries = timeline(plan, records)
-    state = None if at is None else look(plan, row, records, then)
+    entries = _told(where, row, records)
+    state = None if at is None else _seen(where, row, records, then)
     if call.out.json:
         call.out.data({"run_id": row.run_id, "events": entries, "state": state})
     elif not entries:
@@ -99,7 +101,7 @@ def _follow_drawn(call: Invocation, run_id: str) -> str:
     with Live(console=call.out.console, auto_refresh=False) as live:
         while True:
             row = call.journal.find(run_id)
-            seen = look(call.journal.plan(row.plan), row, call.journal.history(run_id), call.now())
+            seen = _seen(call.journal, row, call.journal.history(run_id), call.now())
             live.update(Group(*run_page(seen, call.now(), call.out, full=False)), refresh=True)
             if row.status in SETTLED:
                 return row.status
@@ -111,7 +113,7 @@ def _follow_lines(call: Invocation, run_id: str) -> str:
     told = 0
     while True:
         row = call.journal.find(run_id)
-        entries = timeline(call.journal.plan(row.plan), call.journal.history(run_id))
+        entries = _told(call.journal, row, call.journal.history(run_id))
         for entry in entries[told:]:
             if call.out.json:
                 call.out.line({"run_id": run_id, **plain(entry)})
@@ -121,3 +123,11 @@ def _follow_lines(call: Invocation, run_id: str) -> str:
         if row.status in SETTLED:
             return row.status
         call.backend.sleep(LOOK_EVERY_S)
+
+
+def _seen(where: Source, row: RunSummary, records: list[Recorded], now: float) -> RunLook:
+    return Curtains(where).look(look(where.plan(row.plan), row, records, now))
+
+
+def _told(where: Source, row: RunSummary, records: list[Recorded]) -> list[Entry]:
+    return Curtains(where).entries(row, timeline(where.plan(row.plan), records))

@@ -27,7 +27,10 @@ LEADS_TO: Mapping[str, tuple[type, ...]] = {
     "compensate": (ev.CompensationStarted,),
     "cancel": (ev.CompensationStarted,),
     "forget": (ev.HeuristicForgotten,),
+    "acknowledge": (ev.IncidentAcknowledged,),
     "signal": (ev.SignalReceived,),
+    "pause": (ev.RunPaused,),
+    "resume": (ev.RunResumed,),
 }
 """The events of an operation that was carried out."""
 
@@ -65,7 +68,7 @@ def await_taken(call: Invocation, run_id: str, operation: str, after: int, wait_
         found = _caused(new, operation, call.settings.actor)
         row = call.journal.find(run_id)
         if found or call.now() >= ends_at:
-            told = tuple(sentence(event)[0] for event in found)
+            told = call.curtains.texts(row, (sentence(event)[0] for event in found))
             writer = writer_of(call, row.shard)
             return Taken(run_id, operation, bool(found), told, row.status, writer)
         call.backend.sleep(pause_s)

@@ -33,7 +33,9 @@ def _drawn(call: Invocation) -> None:
             page = Group(
                 counts_table(call.journal.counts()),
                 Text(""),
-                runs_table(call, newest) if newest else Text("no runs yet", style="dim"),
+                runs_table(call, call.curtains.rows(newest))
+                if newest
+                else Text("no runs yet", style="dim"),
                 Text(""),
                 Text("Ctrl-C ends this", style="dim"),
             )

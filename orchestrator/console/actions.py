@@ -41,9 +41,12 @@ LEADS_TO: dict[OperationName, tuple[type, ...]] = {
     "skip": (ev.StepSkipped,),
     "resolve": (ev.StepResolved,),
     "forget": (ev.HeuristicForgotten,),
+    "acknowledge": (ev.IncidentAcknowledged,),
     "compensate": (ev.CompensationStarted,),
     "cancel": (ev.CompensationStarted,),
     "signal": (ev.SignalReceived,),
+    "pause": (ev.RunPaused,),
+    "resume": (ev.RunResumed,),
 }
 
 
@@ -133,7 +136,8 @@ class Actions:
         """What an operation would do. Raises ``RunNotFoundError``, ``InvalidInputError``."""
         row = self._desk.row(who, run)
         message = asked.message(operation, at=self._desk.clock(), actor=who.name)
-        return self._desk.clients(who.name).preview(row.run_id, message)
+        seen = self._desk.clients(who.name).preview(row.run_id, message)
+        return self._desk.preview(who, row, seen)
 
     def act(
         self,
@@ -255,8 +259,8 @@ class Actions:
             records = self._records(run_id)
             found = _settled(run_id, records, operation, request, expects)
             if found or self._desk.clock() >= ends_at:
-                told = tuple(sentence(event)[0] for event in found)
                 row = self._desk.row(who, run_id)
+                told = self._desk.texts(who, row, (sentence(event)[0] for event in found))
                 return Acted(row, operation, bool(found), told, len(records))
             self._sleep(pause_s)
             pause_s = min(pause_s * 1.5, _SLOWEST_LOOK_S)

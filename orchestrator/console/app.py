@@ -14,8 +14,19 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.client import Client
-from orchestrator.console import api, api_actions, faults, page_actions, pages, signing_in, streams
+from orchestrator.console import (
+    api,
+    api_actions,
+    api_bulks,
+    bulk_pages,
+    faults,
+    page_actions,
+    pages,
+    signing_in,
+    streams,
+)
 from orchestrator.console.actions import Actions
+from orchestrator.console.bulks import BulkDesk
 from orchestrator.console.desk import Desk
 from orchestrator.console.limits import Limit
 from orchestrator.console.options import ConsoleOptions
@@ -64,13 +75,17 @@ def console(
     app.state.parts = Parts(
         desk,
         Actions(desk, sleep),
+        BulkDesk(desk),
         options,
         Sessions(options.session_key, options.session_s),
         Limit(options.mutations_per_min, clock),
         Limit(LOGINS_PER_MIN, clock),
     )
     app.state.places = streams.Places(desk, options.streams_max)
-    for part in (api, streams, api_actions, signing_in, page_actions, pages):
+    for part in (
+        *(api, streams, api_actions, api_bulks),
+        *(signing_in, page_actions, bulk_pages, pages),
+    ):
         app.router.routes.extend(part.router.routes)  # themselves, so that each can be checked
     app.mount("/static", StaticFiles(directory=STATIC))
     app.add_api_route("/health", _health, methods=["GET"], include_in_schema=False)

@@ -9,13 +9,15 @@ from collections.abc import Iterable
 
 import msgspec
 
-from orchestrator.views.attempts import Attempt
+from orchestrator.views.attempts import ABORT, COMMIT, Attempt
 from orchestrator.views.steps import NOT_BEGUN, StepView
 
 WHOLE = 1000.0
 _THINNEST = 4.0
 _STEPS_MAX = 200
-_ENDED_WELL = frozenset({"succeeded", "undone", "heard"})
+_ENDED_WELL = frozenset(
+    {"succeeded", "undone", "heard", "prepared", "read-only", "committed", "aborted"}
+)
 
 
 class Bar(msgspec.Struct, frozen=True):
@@ -28,10 +30,11 @@ class Bar(msgspec.Struct, frozen=True):
 
 
 class Tick(msgspec.Struct, frozen=True):
-    """Where an attempt ended badly, or nobody knows how."""
+    """Where an attempt ended badly, or nobody knows how; or where an atomic group was decided."""
 
     x: float
     text: str
+    decision: bool = False
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -39,6 +42,8 @@ class Row(msgspec.Struct, frozen=True):
 
     step: str
     status: str
+    group: str
+    """The atomic group that it's a branch of; empty for none."""
     do: Bar | None
     undo: Bar | None
     ticks: tuple[Tick, ...]
@@ -79,16 +84,17 @@ def bars(steps: Iterable[StepView], launched_at: float, now: float) -> Bars:
         Row(
             step=step.step,
             status=step.status,
+            group=step.group,
             do=bar(step.began_at, step.ended_at),
             undo=bar(step.undo_began_at, step.undo_ended_at),
             ticks=tuple(
-                Tick(at(tried.at), _told(tried))
+                Tick(at(tried.at), _told(tried), tried.outcome in {COMMIT, ABORT})
                 for tried in step.attempts
                 if tried.outcome not in _ENDED_WELL
             ),
             duration_s=step.duration_s,
             undo_duration_s=step.undo_duration_s,
-            attempts=len(step.attempts),
+            attempts=sum(tried.outcome not in {COMMIT, ABORT} for tried in step.attempts),
         )
         for step in begun[:_STEPS_MAX]
     )
@@ -96,6 +102,8 @@ def bars(steps: Iterable[StepView], launched_at: float, now: float) -> Bars:
 
 
 def _told(attempt: Attempt) -> str:
+    if attempt.outcome in {COMMIT, ABORT}:
+        return f"{attempt.outcome}: {attempt.message}" if attempt.message else attempt.outcome
     kind = "" if attempt.kind == "do" else f"{attempt.kind} "
     why = f": {attempt.message}" if attempt.message else ""
     return f"{kind}attempt {attempt.attempt} {attempt.outcome}{why}"

@@ -7,7 +7,7 @@ has.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -18,6 +18,7 @@ from orchestrator.console.access import Principal, Role
 from orchestrator.console.kept import Kept
 from orchestrator.console.options import ConsoleOptions
 from orchestrator.console.redaction import (
+    doing_without_values,
     entry_without_values,
     look_without_values,
     run_without_values,
@@ -30,10 +31,22 @@ from orchestrator.errors import (
     RunNotFoundError,
     UnknownSagaError,
 )
-from orchestrator.journal.port import Journal, LeaseState, Page, Recorded, RunFilter
+from orchestrator.journal.audit import AuditPage, audit
+from orchestrator.journal.port import (
+    Cluster,
+    ClusterPage,
+    Journal,
+    LeaseState,
+    OperationFilter,
+    Page,
+    Recorded,
+    RunFilter,
+)
+from orchestrator.kernel.preview import Preview
 from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.look import RunLook, look
 from orchestrator.views.pulse import Pulse, pulse
+from orchestrator.views.redaction import Curtains
 from orchestrator.views.statistics import Statistics, statistics
 from orchestrator.views.timeline import Entry, timeline
 
@@ -92,6 +105,7 @@ class Desk:
         self.sagas = sagas
         self.options = options
         self.clock = clock
+        self._curtains = Curtains(journal)
         self._counts = Kept[dict[str, dict[str, int]]](_KEPT_S, clock)
         self._pulses = Kept[Pulse](_KEPT_S, clock)
         self._statistics = Kept[Statistics](_KEPT_S, clock)
@@ -99,6 +113,19 @@ class Desk:
     def sees_values(self, who: Principal) -> bool:
         """Whether inputs, arguments and results are shown to them."""
         return self.options.viewers_see_values or who.role.includes(Role.OPERATOR)
+
+    def sees_redacted(self, who: Principal) -> bool:
+        """Whether they are shown even what the types declare redacted. Viewers never are."""
+        least = self.options.redacted_shown_to
+        return least is not None and least is not Role.VIEWER and who.role.includes(least)
+
+    def preview(self, who: Principal, run: RunSummary, seen: Preview) -> Preview:
+        """A preview as they may see it."""
+        return seen if self.sees_redacted(who) else self._curtains.preview(run, seen)
+
+    def texts(self, who: Principal, run: RunSummary, texts: Iterable[str]) -> tuple[str, ...]:
+        """Texts about a run as they may see them."""
+        return tuple(texts) if self.sees_redacted(who) else self._curtains.texts(run, texts)
 
     def row(self, who: Principal, run: str) -> RunSummary:
         """A run's row, by id, id prefix, key or ``saga:key``. Raises ``RunNotFoundError``, ``AmbiguousRunError``."""
@@ -119,6 +146,21 @@ class Desk:
         page = self.journal.runs(replace(where, sagas=who.sagas), cursor, limit)
         return replace(page, runs=tuple(self._row_for(who, run) for run in page.runs))
 
+    def clusters(
+        self, who: Principal, saga: str = "", cursor: str | None = None, limit: int = 50
+    ) -> ClusterPage:
+        """Open incidents by their cause, those of the sagas that they may see."""
+        if saga and not who.may_see(saga):
+            saga = _NOTHING
+        return self.journal.clusters((saga,) if saga else who.sagas, cursor, limit)
+
+    def cluster(self, who: Principal, cluster: str) -> Cluster:
+        """One cluster. Raises ``RunNotFoundError`` when no incident of it is open."""
+        for one in self.journal.clusters(who.sagas, None, 1, cluster or _NOTHING).clusters:
+            if one.cluster == cluster:
+                return one
+        raise RunNotFoundError(f"no open incident is of the cluster {cluster!r}")
+
     def seen(
         self, who: Principal, run: str, *, after: int | None = None, at: float | None = None
     ) -> Seen:
@@ -129,6 +171,8 @@ class Desk:
         shown, then = _until(records, after, at)
         now = self.clock() if then is None else then
         made = look(self.journal.plan(row.plan), row, shown, now)
+        if not self.sees_redacted(who):
+            made = self._curtains.look(made)
         if not self.sees_values(who):
             made = look_without_values(made)
         return Seen(made, length, len(shown), now)
@@ -137,7 +181,20 @@ class Desk:
         """A run's events in order, in words and as data."""
         row = self.row(who, run)
         told = timeline(self.journal.plan(row.plan), self.journal.history(row.run_id))
+        if not self.sees_redacted(who):
+            told = self._curtains.entries(row, told)
         return told if self.sees_values(who) else [entry_without_values(entry) for entry in told]
+
+    def audit(
+        self, who: Principal, where: OperationFilter, cursor: str | None = None, limit: int = 50
+    ) -> AuditPage:
+        """What was done to the runs that they may see. Raises ``RunNotFoundError``, ``InvalidInputError``."""
+        if where.run is not None:
+            where = replace(where, run=self.row(who, where.run).run_id)
+        page = audit(self.journal, replace(where, sagas=who.sagas), cursor, limit)
+        if self.sees_values(who):
+            return page
+        return replace(page, entries=tuple(map(doing_without_values, page.entries)))
 
     def counts(self, who: Principal) -> dict[str, dict[str, int]]:
         """Saga to status to number of runs, not older than a few seconds."""
@@ -218,6 +275,8 @@ class Desk:
         )
 
     def _row_for(self, who: Principal, row: RunSummary) -> RunSummary:
+        if not self.sees_redacted(who):
+            row = self._curtains.row(row)
         return row if self.sees_values(who) else run_without_values(row)
 
 

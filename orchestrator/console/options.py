@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from orchestrator.console.access import Proxy, Token, check_networks
+from orchestrator.console.access import Proxy, Role, Token, check_networks
 from orchestrator.errors import SettingsError
 
 
@@ -22,6 +22,8 @@ class ConsoleOptions(msgspec.Struct, frozen=True):
     """Reached over HTTPS, also where a proxy ends it: cookies are sent over nothing else."""
     viewers_see_values: bool = False
     """Show inputs, arguments, results and tracebacks to viewers, too."""
+    redacted_shown_to: Role | None = None
+    """The least role that is shown even what types declare redacted; None for nobody. Never viewers."""
     mutations_per_min: int = 120
     """For each principal, and as many at once."""
     streams_max: int = 200
@@ -35,6 +37,8 @@ class ConsoleOptions(msgspec.Struct, frozen=True):
         """Raise ``SettingsError`` for options with which nobody, or anybody, could come in."""
         if self.insecure_dev and (self.tokens or self.proxy is not None):
             raise SettingsError("insecure-dev lets everybody in: use it without tokens and proxy")
+        if self.redacted_shown_to is Role.VIEWER:
+            raise SettingsError("redacted_shown_to: viewers never see what is redacted")
         if self.proxy is not None:
             check_networks(self.proxy)
         if not (self.insecure_dev or self.tokens or self.proxy is not None):

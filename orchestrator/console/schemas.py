@@ -8,8 +8,12 @@ import msgspec
 
 from orchestrator.console.actions import Acted, Acts, Foreseen, Launched
 from orchestrator.console.desk import SagaRow, Shards
-from orchestrator.journal.port import Page
+from orchestrator.journal.audit import AuditPage
+from orchestrator.journal.bulk import Bulk as BulkRecord
+from orchestrator.journal.bulk import BulkItem
+from orchestrator.journal.port import Cluster, ClusterPage, Page
 from orchestrator.kernel.preview import Preview
+from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.look import RunLook
 from orchestrator.views.pulse import Pulse
 from orchestrator.views.statistics import Statistics
@@ -21,6 +25,26 @@ class Entries(msgspec.Struct, frozen=True):
 
     events: tuple[Entry, ...]
     length: int
+
+
+class ClusterRuns(msgspec.Struct, frozen=True):
+    """A cluster with a page of its runs."""
+
+    cluster: Cluster
+    runs: tuple[RunSummary, ...]
+    cursor: str | None
+
+
+class BulkRows(msgspec.Struct, frozen=True):
+    """Bulk operations."""
+
+    bulks: tuple[BulkRecord, ...]
+
+
+class BulkItems(msgspec.Struct, frozen=True):
+    """Runs of a bulk operation."""
+
+    items: tuple[BulkItem, ...]
 
 
 class SagaRows(msgspec.Struct, frozen=True):
@@ -43,8 +67,9 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 _ANSWERS = (
+    *(ClusterPage, ClusterRuns),
     *(Acted, Acts, Entries, Fault, Foreseen, Launched, Page, Preview),
-    *(Pulse, RunLook, SagaRows, Shards, Statistics),
+    *(AuditPage, BulkRecord, BulkItems, BulkRows, Pulse, RunLook, SagaRows, Shards, Statistics),
 )
 _REF = "#/components/schemas/{name}"
 

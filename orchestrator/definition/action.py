@@ -10,9 +10,10 @@ from orchestrator.definition.building import Building, caller, require
 from orchestrator.definition.durations import Duration, seconds
 from orchestrator.definition.lifting import lift, origins
 from orchestrator.definition.plan import Branch, Call, Each, Expr, Finish, Result, RetryPolicy, Undo
+from orchestrator.definition.redacted import redacted_paths
 from orchestrator.definition.references import Reference, expr_of, type_of
 from orchestrator.definition.retry import Retry
-from orchestrator.definition.signature import Parameter, bind
+from orchestrator.definition.signature import Parameter, bind, redacted_parameters
 from orchestrator.definition.static_types import element_type, list_of, name_of, union_of
 from orchestrator.errors import DefinitionError
 
@@ -139,6 +140,8 @@ class Invocation(Generic[P, R]):
                 branch=_branch(building, self._action),
                 confirm=spec.confirm,
                 cancel=spec.cancel,
+                redacted=redacted_parameters(spec.parameters),
+                redacted_result=redacted_paths(spec.returns),
             )
         )
         return building.result(name, spec.returns, place)

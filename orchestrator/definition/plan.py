@@ -13,6 +13,9 @@ from typing import Any, Literal
 
 import msgspec
 
+Path = tuple[str, ...]
+"""A place inside a value: names of fields, positions in lists, ``*`` for any. ``()`` is all of it."""
+
 
 class _Data(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
     """Tagged, so that a plan read back from its JSON is the plan that was written."""
@@ -152,6 +155,9 @@ class Call(_Data, frozen=True):
     branch: Branch = ""
     confirm: Finish | None = None
     cancel: Finish | None = None
+    redacted: tuple[Path, ...] = ()
+    """Places in the arguments that nobody is shown."""
+    redacted_result: tuple[Path, ...] = ()
 
     @property
     def compensable(self) -> bool:
@@ -168,6 +174,8 @@ class Wait(_Data, frozen=True):
     signal: str
     timeout_s: float | None = None
     type: str = ""
+    redacted: tuple[Path, ...] = ()
+    """Places in what the signal carries that nobody is shown."""
 
 
 class Sleep(_Data, frozen=True):
@@ -244,6 +252,9 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     callbacks: dict[str, tuple[Call, ...]] = {}
     optional: tuple[str, ...] = ()
     """Parameters that have a default."""
+    redacted: tuple[Path, ...] = ()
+    """Places in the input that nobody is shown."""
+    redacted_result: tuple[Path, ...] = ()
 
     def encoded(self) -> bytes:
         """The canonical JSON: keys sorted, so that equal plans have equal bytes."""

@@ -15,9 +15,10 @@ from orchestrator.definition.ended import Ended
 from orchestrator.definition.invariant import Invariant
 from orchestrator.definition.lifting import lift, origins
 from orchestrator.definition.plan import CALLBACKS, Call, Const, Expr, Let, Param, Plan, decode_plan
+from orchestrator.definition.redacted import redacted_paths
 from orchestrator.definition.references import Reference
 from orchestrator.definition.rules import checked
-from orchestrator.definition.signature import bind, read_signature
+from orchestrator.definition.signature import bind, read_signature, redacted_parameters
 from orchestrator.definition.static_types import alternatives, name_of
 from orchestrator.definition.values import decode, encode
 from orchestrator.errors import DefinitionError, InvalidInputError, UnknownSagaError
@@ -324,6 +325,8 @@ class Saga(Generic[P, R]):
             optional=tuple(
                 name for name, parameter in self.parameters.items() if not parameter.required
             ),
+            redacted=redacted_parameters(self.parameters),
+            redacted_result=redacted_paths(self.result_type),
         )
         return decode_plan(
             plan.encoded()

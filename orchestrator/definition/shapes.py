@@ -12,6 +12,7 @@ import msgspec
 from orchestrator.definition.building import Block, Building, require
 from orchestrator.definition.durations import Duration, seconds
 from orchestrator.definition.plan import Const, Expr, Sleep, Wait, When
+from orchestrator.definition.redacted import redacted_paths
 from orchestrator.definition.references import Reference, type_of
 from orchestrator.definition.static_types import kind_of, name_of
 from orchestrator.definition.values import check_type
@@ -95,7 +96,7 @@ def wait_for(signal: str, type_: type[T], timeout: Duration | None = None) -> T:
     timeout_s = None if timeout is None else seconds(timeout, f"wait_for({signal!r}, timeout=)")
     name = building.name(re.sub(r"[^A-Za-z0-9_-]", "_", signal))
     place = building.place()
-    building.add(Wait(name, signal, timeout_s, name_of(type_)))
+    building.add(Wait(name, signal, timeout_s, name_of(type_), redacted_paths(type_)))
     return cast(T, building.result(name, type_, place))
 
 

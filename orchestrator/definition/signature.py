@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.definition.plan import Path
+from orchestrator.definition.redacted import redacted_paths
 from orchestrator.definition.static_types import name_of
 from orchestrator.definition.values import check_type
 from orchestrator.errors import DefinitionError
@@ -85,6 +87,15 @@ def read_hints(
         ) from error
     except TypeError as error:
         raise DefinitionError(f"{what}: an annotation can't be resolved: {error}") from error
+
+
+def redacted_parameters(parameters: Mapping[str, Parameter]) -> tuple[Path, ...]:
+    """Where arguments for these parameters have what nobody is shown."""
+    return tuple(
+        (name, *path)
+        for name, parameter in parameters.items()
+        for path in redacted_paths(parameter.type)
+    )
 
 
 def bind(

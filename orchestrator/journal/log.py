@@ -8,6 +8,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from orchestrator.definition.plan import Plan
 from orchestrator.errors import IllegalEventError
+from orchestrator.journal import clusters
 from orchestrator.journal.database import Database
 from orchestrator.journal.port import InboxItem, Recorded, Summarize, Tenure
 from orchestrator.journal.records import Row, Stretch, epoch_after, faults, recorded, tenure_row
@@ -149,6 +150,7 @@ def rebuild_shard(
     def work(connection: Connection) -> int:
         connection.execute(select(SHARD).where(SHARD.c.shard == shard).with_for_update())
         connection.execute(delete(RUN).where(RUN.c.shard == shard))
+        clusters.clear(connection, shard)
         query = select(EVENT.c.run_id).where(EVENT.c.shard == shard, EVENT.c.type == "RunLaunched")
         run_ids = list(connection.scalars(query.order_by(EVENT.c.offset)))
         for start in range(0, len(run_ids), CHUNK):
@@ -156,6 +158,7 @@ def rebuild_shard(
             found = histories(database, connection, shard, chunk)
             summaries = [summarize(plan(plan_of(events)), events) for events in found.values()]
             upsert(connection, [run_row(summary) for summary in summaries])
+            clusters.reindex(connection, summaries)
         waiting = _accepted(connection, shard, set(run_ids))
         upsert(connection, waiting)
         return len(run_ids) + len(waiting)

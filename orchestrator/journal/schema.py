@@ -30,6 +30,13 @@ _Ordered = Text().with_variant(Text(collation="C"), "postgresql")
 """Compared byte by byte, so that prefixes are ranges and every database sorts alike."""
 _Counter = BigInteger().with_variant(Integer(), "sqlite")
 
+AUDITED = """
+    type IN ('StepRetried', 'StepSkipped', 'StepResolved', 'HeuristicForgotten', 'SignalReceived',
+        'RunPaused', 'RunResumed', 'OperationRefused')
+    OR (type = 'CompensationStarted' AND actor <> '')
+"""
+"""Which events are somebody's doing. An index holds them alone, so an audit is as fast beside a million runs."""
+
 EVENT = Table(
     "saga_event",
     METADATA,
@@ -43,6 +50,7 @@ EVENT = Table(
     Column("data", Text, nullable=False),
     Column("hash", Text, nullable=False),
     Index("saga_event_run", "run_id", "offset"),
+    Index("saga_event_audit", "at", "shard", "offset"),
 )
 """The log. The primary key decides who can write."""
 
@@ -114,6 +122,7 @@ RUN = Table(
     Column("reason", Text, nullable=False),
     Column("steps", Text, nullable=False),
     Column("parked", Text, nullable=False),
+    Column("incidents", Text, nullable=False, server_default=text("'[]'")),
     Index("saga_run_launched", "launched_at", "run_id"),
     Index("saga_run_status", "status", "launched_at", "run_id"),
     Index("saga_run_saga", "saga", "launched_at", "run_id"),
@@ -122,6 +131,53 @@ RUN = Table(
     Index("saga_run_ended", "ended_at", "run_id"),
 )
 """The read model: one ``RunSummary`` a row, made at launch, replaced by the writer, rebuilt from the log."""
+
+INCIDENT = Table(
+    "saga_incident",
+    METADATA,
+    Column("run_id", _Ordered, primary_key=True),
+    Column("step", _Ordered, primary_key=True),
+    Column("shard", Integer, nullable=False),
+    Column("saga", Text, nullable=False),
+    Column("cluster", _Ordered, nullable=False),
+    Column("since", Double, nullable=False),
+    Column("acked", Boolean, nullable=False),
+    Index("saga_incident_cluster", "cluster", "since", "run_id"),
+)
+"""Open incidents, an index of what ``saga_run.incidents`` holds: written and removed with it, made from it anew."""
+
+NOTICE = Table(
+    "saga_notice",
+    METADATA,
+    Column("cluster", _Ordered, primary_key=True),
+    Column("at", Double, nullable=False),
+)
+"""When people were last told of a cluster; whoever changes the row tells them."""
+
+BULK = Table(
+    "saga_bulk",
+    METADATA,
+    Column("id", _Ordered, primary_key=True),
+    Column("created_at", Double, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("data", Text, nullable=False),
+    Index("saga_bulk_created", "created_at"),
+)
+"""Bulk operations; ``data`` is all of one but what came of its runs."""
+
+BULK_ITEM = Table(
+    "saga_bulk_item",
+    METADATA,
+    Column("bulk", _Ordered, primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("run_id", _Ordered, nullable=False),
+    Column("wave", Integer, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Index("saga_bulk_item_outcome", "bulk", "outcome", "position"),
+)
+"""The runs of each, in the order they are taken."""
 
 PLAN = Table(
     "saga_plan",

@@ -2,7 +2,8 @@
 
 The kernel's own ``react`` and ``pending`` are asked, so a preview can't disagree with the coordinator. Undos don't
 depend on values, so compensation is played to its end, every answer a yes; going forward does, so what comes after
-the first commands is only named.
+the first commands is only named. Where an answer is awaited that decides what is undone at all, the play goes on with
+the one after which most has to be, and what depends on it says so.
 """
 
 from __future__ import annotations
@@ -10,17 +11,20 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from orchestrator.definition.plan import Call
 from orchestrator.errors import OperationRefusedError
 from orchestrator.kernel import events as ev
 from orchestrator.kernel import messages as msg
+from orchestrator.kernel.caveats import caveats
 from orchestrator.kernel.commands import Execute
 from orchestrator.kernel.decide import react
 from orchestrator.kernel.operate import possible
 from orchestrator.kernel.pending import pending
-from orchestrator.kernel.state import COMPLETE, KIND, PARKED, Phase, RunState, Status
+from orchestrator.kernel.state import KIND, PARKED, Phase, RunState, Status
 from orchestrator.kernel.summary import RunStatus, summarize
+from orchestrator.kernel.two_phase import branches_of, group_of
 
 _GUARDED_MAX = 100_000
 """The most answers that are played: far above any run, so that a defect ends as an error."""
@@ -39,6 +43,8 @@ class Action(msgspec.Struct, frozen=True):
     args: dict[str, Any]
     result: Any
     """For an undo: the result that it is given."""
+    only_if: str = ""
+    """A step of ``awaits`` whose answer decides whether this comes at all."""
 
 
 class Left(msgspec.Struct, frozen=True):
@@ -70,11 +76,17 @@ class Preview(msgspec.Struct, frozen=True):
     status: RunStatus
     """The run's status right after it."""
     runs: tuple[Action, ...]
-    """What would be done next: actions and callbacks."""
+    """What would be done next: actions, votes and callbacks."""
+    settles: tuple[Action, ...]
+    """Branches of atomic groups that would be told to commit or to abort."""
     undoes: tuple[Action, ...]
     """What would be undone, in order, if every undo succeeds."""
     awaits: tuple[str, ...]
-    """Steps whose outstanding attempt has to be answered first; what took effect is then undone too."""
+    """Steps whose outstanding attempt has to be answered first; what took effect is then undone too.
+    Of a pause: the steps whose answers are still taken.
+
+    The last branch of a group that may have committed by itself is among them: what it says is its group's decision.
+    """
     changes: tuple[Change, ...]
     left: tuple[Left, ...]
     ahead: tuple[str, ...]
@@ -91,27 +103,41 @@ def preview(run: RunState, operation: msg.Operation | msg.Signal) -> Preview:
     if refused:
         return _nothing(run, name, refused)
     turn = react(run, operation)
-    now = [command for command in _sent(turn.run) if _identity(command) not in _identities(run)]
-    play = _Play(turn.run)
+    known = {_dispatch(command) for command in _sent(run)}
+    now = [command for command in _sent(turn.run) if _dispatch(command) not in known]
+    play = _Play(replace(turn.run, paused=None))  # what happens once it goes on
     play.to_the_end(operation.at)
     sent = [*now, *(command for command in play.sent if _identity(command) not in _ids(now))]
-    undoes = [command for command in sent if command.kind == "undo"]
-    runs = [command for command in sent if command.kind != "undo"]
-    touched = {command.step for command in sent} | set(play.awaited)
+    touched = {command.step for command in sent} | set(play.awaited) | play.depends.keys()
+
+    def actions(*kinds: ev.CommandKind) -> tuple[Action, ...]:
+        return tuple(
+            _action(
+                command,
+                at_once=command in now and command.due <= operation.at,
+                only_if="" if command in now else play.depends.get(command.step, ""),
+            )
+            for command in sent
+            if command.kind in kinds
+        )
+
+    under_way = [command.step for command in _sent(run)]
+    pausing = isinstance(operation, msg.Pause)
     return Preview(
         operation=name,
         refused="",
         length=run.length,
         events=tuple(type(event).__name__ for event in turn.events),
         status=_status(turn.run),
-        runs=tuple(_action(command, at_once=command in now) for command in runs),
-        undoes=tuple(_action(command, at_once=command in now) for command in undoes),
-        awaits=tuple(play.awaited),
+        runs=actions("do", "prepare", "callback"),
+        settles=actions("commit", "abort"),
+        undoes=actions("undo"),
+        awaits=tuple(under_way if pausing else play.awaited),
         changes=tuple(_changes(run, play.run, touched)),
         left=tuple(_left(run, play.run, touched)),
         ahead=_ahead(turn.run),
         ends=_status(play.run),
-        warnings=tuple(_warnings(run, play.run, operation, sent)),
+        warnings=tuple(caveats(run, play.run, operation, sent)),
     )
 
 
@@ -122,6 +148,8 @@ class _Play:
         self.run = run
         self.sent: list[Execute] = []
         self.awaited: list[str] = []
+        self.depends: dict[str, str] = {}
+        """Steps, and groups, to the awaited one whose answer decides on them."""
 
     def to_the_end(self, at: float) -> None:
         """Answer until nothing is outstanding; going forward there is nothing to answer."""
@@ -129,15 +157,27 @@ class _Play:
             command = next(iter(_sent(self.run)), None)
             if self.run.phase is not Phase.COMPENSATING or command is None:
                 break
-            if command.kind in {"do", "prepare"}:
-                self.awaited.append(command.step)
-            else:
-                self.sent.append(command)
-            self.run = react(self.run, _yes(command, max(at, command.due))).run
+            self.run = react(self.run, self._answered(command, max(at, command.due))).run
         else:
             raise AssertionError(f"run {self.run.run_id} doesn't come to rest")
         if self.run.phase is Phase.COMPENSATED:
             self.sent += _sent(self.run)
+
+    def _answered(self, command: Execute, at: float) -> msg.Reply:
+        key = command.step
+        group = group_of(self.run, key)
+        recalled = group is not None and self.run.steps[group].status is Status.RECALLING
+        if group is not None and recalled and command.kind == "abort":
+            self.awaited.append(key)
+            branches = (branch for branch, _, _ in branches_of(self.run, group))
+            self.depends |= dict.fromkeys((group, *branches), key)
+            return _yes(command, at, "committed")
+        if command.kind in {"do", "prepare"}:
+            self.awaited.append(key)
+            self.depends[key] = key
+            return _yes(command, at, None if command.kind == "do" else "prepared")
+        self.sent.append(command)
+        return _yes(command, at)
 
 
 def _refusal(run: RunState, operation: msg.Operation | msg.Signal) -> str:
@@ -156,7 +196,7 @@ def _refusal(run: RunState, operation: msg.Operation | msg.Signal) -> str:
 
 def _nothing(run: RunState, name: str, refused: str) -> Preview:
     status = _status(run)
-    return Preview(name, refused, run.length, (), status, (), (), (), (), (), (), status, ())
+    return Preview(name, refused, run.length, (), status, *((),) * 7, status, ())
 
 
 def _sent(run: RunState) -> list[Execute]:
@@ -171,21 +211,23 @@ def _ids(commands: list[Execute]) -> set[tuple[str, str, int]]:
     return {_identity(command) for command in commands}
 
 
-def _identities(run: RunState) -> set[tuple[str, str, int]]:
-    return _ids(_sent(run))
+def _dispatch(command: Execute) -> tuple[str, str, int, float]:
+    """What is sent anew has another one: a round of votes that rests may be had at once."""
+    return *_identity(command), command.due
 
 
-def _yes(command: Execute, at: float) -> msg.Reply:
+def _yes(command: Execute, at: float, vote: ev.Vote | None = None) -> msg.Reply:
     return msg.Reply(
         at=at,
         step=command.step,
         kind=command.kind,
         attempt=command.attempt,
         outcome="succeeded",
+        vote=vote,
     )
 
 
-def _action(command: Execute, *, at_once: bool) -> Action:
+def _action(command: Execute, *, at_once: bool, only_if: str) -> Action:
     return Action(
         step=command.step,
         kind=command.kind,
@@ -195,6 +237,7 @@ def _action(command: Execute, *, at_once: bool) -> Action:
         at_once=at_once,
         args=command.args,
         result=command.result,
+        only_if=only_if,
     )
 
 
@@ -226,6 +269,8 @@ def _why_left(run: RunState, key: str) -> str:
     if run.phase in {Phase.COMPENSATING, Phase.COMPENSATED} and isinstance(node, Call):
         if step.status is Status.UNDONE:
             return ""
+        if step.status is Status.ABORTED:
+            return "rolled back with its group"
         if node.read_only:
             return "read-only: nothing to undo"
         if not step.reached and step.status is not Status.DONE:
@@ -242,48 +287,5 @@ def _ahead(run: RunState) -> tuple[str, ...]:
     return tuple(node.name for node, _ in run.program.plan.steps() if node.name not in begun)
 
 
-def _warnings(
-    before: RunState,
-    after: RunState,
-    operation: msg.Operation | msg.Signal,
-    sent: list[Execute],
-) -> list[str]:
-    undone = [command.step for command in sent if command.kind == "undo"]
-    found = [
-        f"{key} may have taken effect and has no undo: its effect would be left behind, and the run"
-        " would stop there for a person"
-        for key, step in after.steps.items()
-        if step.status is Status.UNDO_PARKED and _was(before, key) is not Status.UNDO_PARKED
-    ]
-    found += [
-        f"{key} declares no undo: what it did would be left behind, only late attempts are stopped"
-        for key in undone
-        if after.call(key).undo is None and _was(before, key) in COMPLETE
-    ]
-    if isinstance(operation, msg.Resolve) and operation.undone:
-        found += _taken_at_word(before, operation.step)
-    found += [
-        f"an earlier attempt of {command.step} may have taken effect: its participant must know it again"
-        " by its idempotency key"
-        for command in sent
-        if command.kind == "do" and _may_happen_twice(before, command.step)
-    ]
-    return found
-
-
 def _was(run: RunState, key: str) -> Status | None:
     return run.steps[key].status if key in run.steps else None
-
-
-def _taken_at_word(run: RunState, key: str) -> list[str]:
-    step = run.steps[key]
-    if not step.reached and KIND[step.status] != "undo":
-        return []
-    return [f"{key} is taken at your word: if it has an effect, that is left behind"]
-
-
-def _may_happen_twice(run: RunState, key: str) -> bool:
-    step = run.steps.get(key)
-    if step is None or not step.doubt:
-        return False
-    return not run.program.call(step.name).barrier

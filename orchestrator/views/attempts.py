@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
 
 from orchestrator.kernel import events as ev
 from orchestrator.kernel.events import CommandKind
-from orchestrator.kernel.state import KIND, OUTSTANDING, PARKED, Status
+from orchestrator.kernel.state import GROUP_OPEN, KIND, OUTSTANDING, PARKED, Status
 from orchestrator.views.replay import Change, Moment
+
+COMMIT, ABORT = "decided to commit", "decided to abort"
 
 
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -20,7 +23,8 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     attempt: int
     at: float
     outcome: str
-    """succeeded, refused, failed, unknown, undone or heard; of a branch also its vote, committed, aborted, heuristic.
+    """succeeded, refused, failed, unknown, undone or heard; of a branch also its vote, committed, aborted,
+    heuristic; of a group its decision, to commit or to abort.
     """
     message: str = ""
     error: str = ""
@@ -38,6 +42,16 @@ class Span(msgspec.Struct):
     def duration_s(self, now: float) -> float:
         """Its length, up to ``now`` if it is open."""
         return max(0.0, (now if self.ended_at is None else self.ended_at) - self.began_at)
+
+
+def repeated(attempts: Iterable[Attempt]) -> Iterator[str]:
+    """In words, what was tried more than once: ``2 attempts`` at the action, ``3 undo attempts``. A group's decision
+    is no attempt.
+    """
+    tried = (one.kind for one in attempts if one.kind != "do" or one.attempt)
+    for kind, count in Counter(tried).items():
+        if count > 1:
+            yield f"{count} attempts" if kind == "do" else f"{count} {kind} attempts"
 
 
 _PHASES: tuple[CommandKind, ...] = ("prepare", "commit", "abort")
@@ -128,6 +142,10 @@ def _of_branch(event: ev.Event) -> tuple[str, Attempt] | None:
             made = Attempt("commit", event.attempt, event.at, "committed", took_s=took_s)
         case ev.BranchAborted():
             made = Attempt("abort", event.attempt, event.at, "aborted")
+        case ev.CommitDecided():
+            made = Attempt("do", 0, event.at, COMMIT)
+        case ev.AbortDecided():
+            made = Attempt("do", 0, event.at, ABORT, event.reason, retry_at=event.retry_at)
         case ev.HeuristicFound():
             reason = event.reason
             made = Attempt(event.kind, event.attempt, event.at, "heuristic", reason, event.found)
@@ -138,17 +156,16 @@ def _of_branch(event: ev.Event) -> tuple[str, Attempt] | None:
 
 def _note_change(history: History, change: Change, at: float) -> None:
     status = change.after
-    kind = KIND.get(status)
-    turned = KIND.get(change.before) if change.before is not None else None
+    kind = _kind(status)
+    turned = _kind(change.before)
     left = history.spans.get(turned) if turned is not None and turned != kind else None
     if left is not None and left.ended_at is None:  # from running straight to being undone
         left.ended_at = at
-    if kind is not None and status in OUTSTANDING | PARKED:
+    if kind is not None and status in OUTSTANDING | PARKED | GROUP_OPEN:
         span = history.spans.setdefault(kind, Span(at))
         span.ended_at = None
         return
-    before = KIND.get(change.before) if change.before is not None else None
-    ended = before or kind
+    ended = turned or kind
     if ended is None:
         if change.before is None and status is Status.DONE:  # a signal that came before its step
             history.spans["do"] = Span(at, at)
@@ -156,3 +173,10 @@ def _note_change(history: History, change: Change, at: float) -> None:
     span = history.spans.setdefault(ended, Span(at))
     if span.ended_at is None:
         span.ended_at = at
+
+
+def _kind(status: Status | None) -> CommandKind | None:
+    """Which direction a status is of; a group goes forward until all its branches are settled."""
+    if status is None or status in GROUP_OPEN:
+        return None if status is None else "do"
+    return KIND.get(status)

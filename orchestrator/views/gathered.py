@@ -17,6 +17,8 @@ class Gathered(msgspec.Struct, frozen=True):
     refused: dict[str, int]
     """Why it would be refused, to the number of runs."""
     runs: dict[str, int]
+    settles: dict[str, int]
+    """``commit`` or ``abort`` before the name."""
     undoes: dict[str, int]
     ends: dict[str, int]
     """Status to the number of runs that would come to it."""
@@ -27,6 +29,7 @@ def gathered(previews: Iterable[Preview]) -> Gathered:
     """Add previews up."""
     possible = 0
     refused, runs, undoes = Counter[str](), Counter[str](), Counter[str]()
+    settles = Counter[str]()
     ends, warnings = Counter[str](), Counter[str]()
     for seen in previews:
         if seen.refused:
@@ -34,6 +37,7 @@ def gathered(previews: Iterable[Preview]) -> Gathered:
             continue
         possible += 1
         runs.update(map(_name, seen.runs))
+        settles.update(f"{action.kind} {_name(action)}" for action in seen.settles)
         undoes.update(map(_name, seen.undoes))
         ends[seen.ends] += 1
         warnings.update(seen.warnings)
@@ -41,6 +45,7 @@ def gathered(previews: Iterable[Preview]) -> Gathered:
         possible,
         _ordered(refused),
         _ordered(runs),
+        _ordered(settles),
         _ordered(undoes),
         _ordered(ends),
         _ordered(warnings),

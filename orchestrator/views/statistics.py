@@ -46,7 +46,7 @@ class StepFigures(msgspec.Struct, frozen=True):
     retries: int
     undone: int
     took: Quantiles | None
-    """What attempts that succeeded took in their workers."""
+    """What attempts that succeeded took in their workers; of a branch, those that voted yes."""
 
 
 class SagaFigures(msgspec.Struct, frozen=True):
@@ -218,13 +218,15 @@ def _steps(records: Iterable[Recorded], sagas: Mapping[str, str]) -> Iterator[St
         tally[place][record.type] += 1
         if getattr(event, "retry_at", None) is not None:
             tally[place]["retries"] += 1
-        if isinstance(event, ev.StepSucceeded):
+        if isinstance(event, ev.StepSucceeded | ev.BranchVoted):
             took[place].append(event.took_s)
+        if isinstance(event, ev.BranchVoted) and event.vote != "prepared":
+            tally[place]["BranchCommitted"] += 1
     for (saga, step), seen in sorted(tally.items()):
         yield StepFigures(
             saga=saga,
             step=step,
-            succeeded=seen["StepSucceeded"],
+            succeeded=seen["StepSucceeded"] + seen["BranchCommitted"],
             refused=seen["StepRefused"],
             failed=seen["StepFailed"],
             unknown=seen["StepInDoubt"],

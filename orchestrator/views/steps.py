@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from orchestrator.definition.expression_text import text_of
 from orchestrator.definition.plan import (
@@ -29,7 +30,7 @@ from orchestrator.journal.port import Recorded
 from orchestrator.kernel.events import CommandKind
 from orchestrator.kernel.program import RESULT
 from orchestrator.kernel.state import RunState, StepState
-from orchestrator.views.attempts import Attempt, History, histories
+from orchestrator.views.attempts import ABORT, COMMIT, Attempt, History, histories
 from orchestrator.views.replay import replay
 from orchestrator.views.waiting import why_it_waits
 
@@ -83,6 +84,10 @@ class StepView(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
     heuristic: str = ""
     """For a branch of an atomic group: what it did against the decision, until that is forgotten."""
+    group: str = ""
+    """For a branch: the step that its atomic group is."""
+    decision: str = ""
+    """For a group: ``commit`` or ``abort``, the last one."""
     waits: str = ""
     """Why it doesn't go on at this moment."""
 
@@ -125,7 +130,7 @@ class _Unbegun:
             case Parallel():
                 return NodeView("parallel", "parallel", nodes=tuple(map(self.node, node.branches)))
             case Atomic():
-                inside = tuple(map(self.node, node.branches))
+                inside = tuple(_within(node.name, self.node(branch)) for branch in node.branches)
                 return NodeView("atomic", _all_or_nothing(node), not_begun(node, node.name), inside)
             case When():
                 label = f"when {text_of(node.condition)}"
@@ -183,7 +188,8 @@ class _Tree:
     def _atomic(self, node: Atomic, index: tuple[int, ...]) -> NodeView:
         key = instance_key(node.name, index)
         own = self._own(node, key) or not_begun(node, key)
-        return NodeView("atomic", _all_or_nothing(node), own, self._nodes(node.branches, index))
+        inside = tuple(_within(key, branch) for branch in self._nodes(node.branches, index))
+        return NodeView("atomic", _all_or_nothing(node), own, inside)
 
     def _when(self, node: When, index: tuple[int, ...]) -> NodeView:
         key = instance_key(node.name, index)
@@ -255,6 +261,7 @@ class _Tree:
             result=step.result,
             reason=step.reason,
             heuristic=step.heuristic or "",
+            decision=_decision(history),
             waits=why_it_waits(self._state, key, self._now),
         )
 
@@ -273,6 +280,16 @@ def not_begun(node: Call | Wait | Sleep | Atomic, key: str) -> StepView:
         read_only=call.read_only if call else False,
         pivot=call.pivot if call else False,
     )
+
+
+def _within(group: str, branch: NodeView) -> NodeView:
+    assert branch.step is not None, group
+    return replace(branch, step=replace(branch.step, group=group))
+
+
+def _decision(history: History) -> str:
+    decided = [tried.outcome for tried in history.attempts if tried.outcome in {COMMIT, ABORT}]
+    return {COMMIT: "commit", ABORT: "abort"}[decided[-1]] if decided else ""
 
 
 def _all_or_nothing(group: Atomic) -> str:

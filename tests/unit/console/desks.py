@@ -14,8 +14,10 @@ from orchestrator.console import ConsoleOptions, Role, Token, console
 from orchestrator.console.access import digest
 from orchestrator.definition.plan import Plan, Sequence, Wait
 from orchestrator.definition.saga import Saga
+from orchestrator.transport.messages import Answer, Work
 from tests.unit.cli.stage import Stage
 from tests.unit.coordinator.scripted import answer, plan_of, request
+from tests.unit.kernel.scenario import branch, group, plan
 
 SECRETS = {role: f"secret of the {role}" for role in Role}
 TOKENS = tuple(Token(f"the {role}", digest(secret), role) for role, secret in SECRETS.items())
@@ -63,22 +65,37 @@ class Desks(Stage):
 
     def parked(self, run_id: str = "cccc3333") -> str:
         """A run past its pivot's first failure: charge is parked and can be retried, skipped or resolved."""
-        plan = plan_of("charge", "mail", attempts=1)
-        steps = (replace(plan.body.nodes[0], pivot=True), plan.body.nodes[1])
+        made = plan_of("charge", "mail", attempts=1)
+        steps = (replace(made.body.nodes[0], pivot=True), made.body.nodes[1])
         self.transport.handler = lambda work: answer(work, "unregistered")
-        self._launch(replace(plan, body=Sequence(steps)), run_id)
+        self._launch(replace(made, body=Sequence(steps)), run_id)
         return run_id
 
     def waiting(self, run_id: str = "dddd4444") -> str:
         """A run that has reserved something and waits for a signal."""
         self.mend()
-        plan = plan_of("reserve", saga="waits")
-        nodes = (*plan.body.nodes, Wait("approval", "approval"))
-        self._launch(replace(plan, body=Sequence(nodes)), run_id)
+        made = plan_of("reserve", saga="waits")
+        nodes = (*made.body.nodes, Wait("approval", "approval"))
+        self._launch(replace(made, body=Sequence(nodes)), run_id)
         return run_id
 
-    def _launch(self, plan: Plan, run_id: str) -> None:
-        self.store.launch([request(plan, run_id, at=self.clock)])
+    def astray(self, run_id: str = "eeee5555") -> str:
+        """A run one branch of whose group was told to commit and is rolled back."""
+
+        def handler(work: Work) -> Answer:
+            if work.kind == "prepare":
+                return answer(work, vote="prepared", result=work.step)
+            if work.kind == "commit" and work.step == "credit":
+                return answer(work, "heuristic_rollback")
+            return answer(work)
+
+        self.transport.handler = handler
+        self._launch(plan(group(branch("debit"), branch("credit"))), run_id)
+        assert self.store.find(run_id).parked == ("credit",)
+        return run_id
+
+    def _launch(self, what: Plan, run_id: str) -> None:
+        self.store.launch([request(what, run_id, at=self.clock)])
         if self.coordinator is None:
             self.start()
         self.turns(12)
