@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.figure import Figure, quantile
@@ -14,6 +14,7 @@ from benchmarks.stack import Servers
 from orchestrator.journal.port import ShardWrite, Tenure
 from orchestrator.journal.sql import SqlJournal
 from orchestrator.journal.upgrade import upgrade
+from orchestrator.kernel.events import Event
 from tests.contract.archive_samples import DAY, fill
 from tests.contract.journal_samples import SHARDS, done, launched, run_in
 
@@ -80,9 +81,9 @@ class _Writer:
             took.append(time.perf_counter() - began)
         return took
 
-    def _append(self, tenure: Tenure, events: list[tuple[str, object]]) -> Tenure:
+    def _append(self, tenure: Tenure, events: Sequence[tuple[str, Event]]) -> Tenure:
         return self._journal.append(
-            [ShardWrite(tenure, events, [], [], tenure.next_offset - 1, 0.0)]  # type: ignore[arg-type]
+            [ShardWrite(tenure, events, [], [], tenure.next_offset - 1, 0.0)]
         )[0]
 
 

@@ -48,10 +48,10 @@ def altered(connection: Connection, shard: int, run_ids: Sequence[str]) -> dict[
     for start in range(0, len(before), CHUNK):
         wanted = EVENT.c.offset.in_(before[start : start + CHUNK])
         found = select(EVENT.c.offset, EVENT.c.hash).where(EVENT.c.shard == shard, wanted)
-        hashes.update((offset, chain) for offset, chain in connection.execute(found))
-        gone = select(ANCHOR.c.last, ANCHOR.c.hash).where(ANCHOR.c.shard == shard)
-        archived = gone.where(ANCHOR.c.last.in_(before[start : start + CHUNK]))
-        hashes.update((offset, chain) for offset, chain in connection.execute(archived))
+        ends = ANCHOR.c.last.in_(before[start : start + CHUNK])
+        gone = select(ANCHOR.c.last, ANCHOR.c.hash).where(ANCHOR.c.shard == shard, ends)
+        for known in (found, gone):  # what stood before may have been archived
+            hashes.update((offset, chain) for offset, chain in connection.execute(known))
     return unlinked(rows, hashes)
 
 

@@ -50,14 +50,7 @@ EVENT = Table(
     Column("data", Text, nullable=False),
     Column("hash", Text, nullable=False),
     Index("saga_event_run", "run_id", "offset"),
-    Index(
-        "saga_event_audit",
-        "at",
-        "shard",
-        "offset",
-        postgresql_where=text(AUDITED),
-        sqlite_where=text(AUDITED),
-    ),
+    Index("saga_event_audit", "at", "shard", "offset"),
 )
 """The log. The primary key decides who can write."""
 
