@@ -28,7 +28,7 @@ from orchestrator.transport.celery_app import make_celery
 from orchestrator.wiring import client, definitions
 from tests.servers import Postgres, Valkey
 
-APPS = ("benchmarks.steps",)
+APPS = ("benchmarks.steps", "benchmarks.ledgers")
 WORKER_PROCESSES = 2
 POLL_S = 0.004
 GIVE_UP_S = 60.0

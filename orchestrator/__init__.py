@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from orchestrator.client import AsyncClient, AsyncRun, Client, Run
     from orchestrator.definition.atomic import atomic
     from orchestrator.definition.ended import Ended
+    from orchestrator.definition.notice import Notice
     from orchestrator.definition.redacted import Redacted
     from orchestrator.definition.references import contains, not_
     from orchestrator.definition.retry import Retry
@@ -30,6 +31,7 @@ __all__ = [
     "Compensated",
     "DefinitionError",
     "Ended",
+    "Notice",
     "Redacted",
     "Refused",
     "Retry",
@@ -55,6 +57,7 @@ _HOME = {
     "orchestrator.client": ("AsyncClient", "AsyncRun", "Client", "Run"),
     "orchestrator.definition.atomic": ("atomic",),
     "orchestrator.definition.ended": ("Ended",),
+    "orchestrator.definition.notice": ("Notice",),
     "orchestrator.definition.redacted": ("Redacted",),
     "orchestrator.definition.references": ("contains", "not_"),
     "orchestrator.definition.retry": ("Retry",),

@@ -57,12 +57,20 @@ class RunNotFoundError(SagaError):
     """No run has this id, key or id prefix."""
 
 
+class BulkNotFoundError(SagaError):
+    """No bulk operation has the id asked for, or several have a shortened one."""
+
+
 class AmbiguousRunError(SagaError):
     """A shortened run id fits more than one run."""
 
 
 class OperationRefusedError(SagaError):
     """An operator's action isn't possible in the state the run is in."""
+
+
+class BulkChangedError(OperationRefusedError):
+    """A bulk operation has changed since it was looked at."""
 
 
 class UnsuccessfulRun(SagaError):  # noqa: N818 - an outcome
@@ -126,8 +134,16 @@ class EnvelopeError(SagaError):
         self.reason = reason
 
 
+class ArchiveError(SagaError):
+    """A file of an archive can't be written or read, or doesn't hold what was written; nothing was removed for it."""
+
+
 class SettingsError(SagaError):
     """A setting is missing or has a value that can't be used."""
+
+
+class NoticeError(SagaError):
+    """People couldn't be told of an incident; they are told again once the interval is over."""
 
 
 class StackError(SagaError):

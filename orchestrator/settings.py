@@ -44,6 +44,12 @@ def _actor() -> str:
         return f"uid {os.getuid()}@{socket.gethostname()}"
 
 
+def _checked_key(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and len(value.get_secret_value()) < _KEY_MIN:
+        raise ValueError(f"at least {_KEY_MIN} characters")
+    return value
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -111,9 +117,47 @@ class ConsoleSettings(_Part):
     @field_validator("session_key")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value()) < _KEY_MIN:
-            raise ValueError(f"at least {_KEY_MIN} characters")
-        return value
+        return _checked_key(value)
+
+
+class IncidentSettings(_Part):
+    """Who is told of incidents. The coordinator's log always is."""
+
+    webhook_url: str = ""
+    """Where notices are posted, as https://...; redirects aren't followed."""
+    webhook_key: SecretStr | None = None
+    """Signs them; the receiver has the same."""
+    webhook_private: bool = False
+    """Let the webhook be at a private, loopback or link-local address."""
+    saga: str = ""
+    """A saga of the apps that is launched with each notice; it takes one parameter, a ``Notice``."""
+    every_s: float = Field(default=3600.0, gt=0)
+    """At most one notice of a cluster in this time, from all coordinators together."""
+    look_s: float = Field(default=5.0, gt=0)
+    """How often a coordinator looks for incidents that nobody was told of."""
+
+    @field_validator("webhook_key")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        return _checked_key(value)
+
+    @model_validator(mode="after")
+    def _signed(self) -> IncidentSettings:
+        if self.webhook_url and self.webhook_key is None:
+            raise ValueError("webhook_key: set it too, so that the receiver can tell who speaks")
+        if self.webhook_key is not None and not self.webhook_url:
+            raise ValueError("webhook_url: there is a webhook_key for it, but no address")
+        return self
+
+
+class MetricsSettings(_Part):
+    """Where metrics are served for Prometheus; nowhere unless a port is set. The console has its own, at /metrics."""
+
+    host: str = "127.0.0.1"
+    """Reachable without credentials: an address of an inner network at most."""
+    coordinator_port: int | None = Field(default=None, ge=0, le=65_535)
+    """0 takes a free one, told in the log."""
+    worker_port: int | None = Field(default=None, ge=0, le=65_535)
 
 
 class Settings(BaseSettings):
@@ -151,12 +195,20 @@ class Settings(BaseSettings):
     """How old they have to be for that: longer than any atomic group takes to decide."""
     payload_limit_bytes: int = Field(default=1024 * 1024, ge=1024)
     """The largest input, argument, result or signal, encoded."""
+    archive_folder: str = "saga-archive"
+    """Where ``saga archive`` writes, unless it is told otherwise with ``--to``."""
     actor: str = Field(default_factory=_actor)
     """Who operations from here are recorded for."""
     log_level: str = "INFO"
     """Python's logging level."""
+    log_format: Literal["text", "json"] = "text"
+    """Lines for people, or a JSON object each; run, step and attempt are in both."""
+    metrics: MetricsSettings = MetricsSettings()
+    """In the environment ``SAGA_METRICS__COORDINATOR_PORT`` and its kin."""
     console: ConsoleSettings = ConsoleSettings()
     """In the environment ``SAGA_CONSOLE__PORT`` and its kin, lists as JSON."""
+    incidents: IncidentSettings = IncidentSettings()
+    """In the environment ``SAGA_INCIDENTS__WEBHOOK_URL`` and its kin."""
 
     @field_validator("apps", "signing_keys", mode="before")
     @classmethod

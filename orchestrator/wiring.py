@@ -19,9 +19,19 @@ from celery import Celery
 
 from orchestrator.client import Client, ClientOptions
 from orchestrator.coordinator.loop import Coordinator, CoordinatorOptions
+from orchestrator.coordinator.metering import Meter
+from orchestrator.coordinator.notices import (
+    Channel,
+    LogChannel,
+    NoticeOptions,
+    Notifier,
+    SagaChannel,
+)
 from orchestrator.coordinator.outbox import BundleOptions
+from orchestrator.coordinator.webhook import Webhook, WebhookOptions
 from orchestrator.definition.saga import Saga
 from orchestrator.errors import DefinitionError, SettingsError
+from orchestrator.exposing import serve_counts, worker_counts
 from orchestrator.journal.port import Journal
 from orchestrator.journal.sql import SqlJournal
 from orchestrator.journal.upgrade import check_schema, upgrade
@@ -112,9 +122,33 @@ def client(settings: Settings, journal: Journal, sagas: Mapping[str, Saga[..., A
     return Client(journal, sagas, transport(settings).poke, client_options(settings))
 
 
-def coordinator(settings: Settings, journal: Journal) -> Coordinator:
-    """A coordinator for this process."""
-    return Coordinator(journal, transport(settings), coordinator_options(settings), time.time)
+def coordinator(settings: Settings, journal: Journal, meter: Meter | None = None) -> Coordinator:
+    """A coordinator for this process; ``meter`` counts for it, as one of ``measured``."""
+    options = coordinator_options(settings)
+    return Coordinator(journal, transport(settings), options, time.time, meter)
+
+
+def notifier(
+    settings: Settings,
+    journal: Journal,
+    sagas: Mapping[str, Saga[..., Any]],
+    poke: Callable[[int], None],
+) -> Notifier:
+    """What tells people of incidents. Raises ``SettingsError`` for a saga that isn't there."""
+    given = settings.incidents
+    channels: list[Channel] = [LogChannel()]
+    if given.saga:
+        saga = sagas.get(given.saga)
+        if saga is None:
+            raise SettingsError(
+                f"incidents.saga: no saga of apps is called {given.saga!r}; name its module in apps"
+            )
+        channels.append(SagaChannel(journal, saga, poke))
+    if given.webhook_url and given.webhook_key is not None:
+        key = given.webhook_key.get_secret_value().encode()
+        channels.append(Webhook(WebhookOptions(given.webhook_url, key, given.webhook_private)))
+    options = NoticeOptions(given.every_s, given.look_s)
+    return Notifier(journal, channels, options, time.time)
 
 
 def worker_app(settings: Settings) -> Celery:
@@ -125,13 +159,18 @@ def worker_app(settings: Settings) -> Celery:
             "no service in apps: name the modules that define participants, as SAGA_APPS=mypackage"
         )
     app = celery_app(settings)
+    counts = worker_counts(settings, services)
+    executor = WorkExecutor(Registry.of(services), sweep_options(settings), counts)
     install(
         app,
-        WorkExecutor(Registry.of(services), sweep_options(settings)),
+        executor,
         namespace=settings.namespace,
         keys=signing_keys(settings),
         limit_bytes=_message_limit_bytes(settings),
+        on_dropped=None if counts is None else counts.dropped,
     )
+    if counts is not None:
+        serve_counts(settings, executor, counts)
     return app
 
 
@@ -159,10 +198,12 @@ def embedded(
     *,
     threads: int = 4,
     journal: Journal | None = None,
+    meter: Meter | None = None,
 ) -> Iterator[Embedded]:
     """Run sagas in this process: a thread for the coordinator, ``threads`` for participants, no broker.
 
-    For tests and for programs that want durable sagas without a deployment. The journal is a real one.
+    For tests and for programs that want durable sagas without a deployment. The journal is a real one. ``meter``
+    counts for the coordinator: a ``PrometheusMeter`` has a registry to serve, or to add to the program's own.
     """
     own = journal is None
     store = journal or make_journal(settings)
@@ -170,13 +211,16 @@ def embedded(
         WorkExecutor(Registry.of(definitions.services)),
         threads=threads,
     )
-    driver = Coordinator(store, local, coordinator_options(settings), time.time)
+    driver = Coordinator(store, local, coordinator_options(settings), time.time, meter)
+    teller = notifier(settings, store, definitions.sagas, local.poke)
     thread = threading.Thread(target=driver.run, name="saga-coordinator", daemon=True)
     thread.start()
+    teller.start()
     try:
         client = Client(store, definitions.sagas, local.poke, client_options(settings))
         yield Embedded(client, driver, store, local.poke)
     finally:
+        teller.stop()
         driver.stop()
         local.poke(0)
         thread.join()

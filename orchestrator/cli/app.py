@@ -11,13 +11,18 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import (
+    archiving,
+    auditing,
+    bulk_record,
     database,
     desk,
     doubting,
     figures,
+    incidents,
     launching,
     linting,
     listing,
+    pausing,
     plans,
     repairing,
     serving,
@@ -53,13 +58,17 @@ app.command("list", rich_help_panel=_LOOK)(listing.list_runs)
 app.command("show", rich_help_panel=_LOOK)(showing.show)
 app.command("events", rich_help_panel=_LOOK)(showing.events)
 app.command("watch", rich_help_panel=_LOOK)(showing.watch)
+app.command("audit", rich_help_panel=_LOOK)(auditing.audit)
 app.command("stats", rich_help_panel=_LOOK)(figures.stats)
+app.add_typer(incidents.incidents, name="incidents", rich_help_panel=_LOOK)
 app.command("retry", rich_help_panel=_REPAIR)(repairing.retry)
 app.command("skip", rich_help_panel=_REPAIR)(repairing.skip)
 app.command("resolve", rich_help_panel=_REPAIR)(repairing.resolve)
 app.command("forget", rich_help_panel=_REPAIR)(repairing.forget)
 app.command("compensate", rich_help_panel=_REPAIR)(repairing.compensate)
 app.command("cancel", rich_help_panel=_REPAIR)(repairing.cancel)
+app.command("pause", rich_help_panel=_REPAIR)(pausing.pause)
+app.command("resume", rich_help_panel=_REPAIR)(pausing.resume)
 app.command("signal", rich_help_panel=_REPAIR)(repairing.signal)
 app.command("plans", rich_help_panel=_PLANS)(plans.plans)
 app.command("draw", rich_help_panel=_PLANS)(plans.draw)
@@ -68,6 +77,8 @@ app.command("lint", rich_help_panel=_PLANS)(linting.lint)
 app.command("simulate", rich_help_panel=_PLANS)(simulating.simulate)
 app.command("in-doubt", rich_help_panel=_KEEP)(doubting.in_doubt)
 app.command("doctor", rich_help_panel=_KEEP)(doctor)
+app.command("archive", rich_help_panel=_KEEP)(archiving.archive)
+app.add_typer(bulk_record.bulk, name="bulk", rich_help_panel=_REPAIR)
 app.add_typer(desk.console, name="console", rich_help_panel=_KEEP)
 app.add_typer(database.db, name="db", rich_help_panel=_KEEP)
 app.add_typer(database.journal, name="journal", rich_help_panel=_KEEP)

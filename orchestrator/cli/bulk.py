@@ -59,12 +59,7 @@ def for_many(
     if step is not None:
         where = msgspec.structs.replace(where, step=step)
     runs = list(_matching(call, where))
-    if dry_run or (runs and not call.out.json):
-        foretold = gathered(_previews(call, runs, message))
-        if call.out.json:
-            call.out.data({"operation": name, "matched": len(runs), "preview": foretold})
-        else:
-            _preview(call, runs, name, foretold)
+    _foretell(call, runs, message, dry_run=dry_run)
     if dry_run:
         return
     if runs and not yes:
@@ -84,6 +79,30 @@ def for_many(
     _tell(call, done, sent)
     if done.refused:
         raise typer.Exit(Exit.REFUSED)
+
+
+def foretell_many(
+    call: Invocation, where: RunFilter, message: msg.Operation, *, yes: bool, dry_run: bool
+) -> bool:
+    """Show which runs fit and what would happen, and ask; whether to go on."""
+    runs = list(_matching(call, where))
+    _foretell(call, runs, message, dry_run=dry_run)
+    if not dry_run and runs and not yes:
+        _ask(call, type(message).__name__.lower(), len(runs))
+    return not dry_run and bool(runs)
+
+
+def _foretell(
+    call: Invocation, runs: list[RunSummary], message: msg.Operation, *, dry_run: bool
+) -> None:
+    if not dry_run and (call.out.json or not runs):
+        return
+    name = type(message).__name__.lower()
+    foretold = gathered(_previews(call, runs, message))
+    if call.out.json:
+        call.out.data({"operation": name, "matched": len(runs), "preview": foretold})
+    else:
+        _preview(call, runs, name, foretold)
 
 
 def _previews(

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from orchestrator.cli.exits import Exit
-from orchestrator.cli.invocation import invocation
+from orchestrator.cli.invocation import Invocation, invocation
 from orchestrator.errors import InvalidInputError
 
 FINDINGS_MAX = 100
+
+CheckedArchive = Annotated[
+    str | None,
+    typer.Option(
+        "--archive",
+        metavar="FOLDER",
+        help="Check the files that `saga archive` wrote there, too, and that they fill the gaps in the log.",
+    ),
+]
 
 db = typer.Typer(help="The journal's schema.", no_args_is_help=True)
 journal = typer.Typer(help="The journal's contents.", no_args_is_help=True)
@@ -28,6 +39,7 @@ def upgrade(
     """Make the journal's tables, or bring them to this release; harmless when they are."""
     call = invocation(context)
     from orchestrator.journal import upgrade as schema  # noqa: PLC0415 - start-up time
+    from orchestrator.views.read_model import stuck_runs  # noqa: PLC0415 - start-up time
 
     settings = call.settings
     if sql:
@@ -36,6 +48,10 @@ def upgrade(
     given = "shards" in settings.model_fields_set
     schema.upgrade(settings.journal_url, shards=settings.shards if given else None)
     shards = call.journal.shards()
+    if any(run.parked and not run.incidents for run in stuck_runs(call.journal)):
+        from orchestrator.views.replay import row_of  # noqa: PLC0415 - start-up time
+
+        call.journal.rebuild(row_of)  # stuck since before incidents were kept
     if call.out.json:
         call.out.data({"upgraded": True, "shards": shards})
     else:
@@ -57,26 +73,42 @@ def check(context: typer.Context) -> None:
 
 
 @journal.command("check")
-def check_journal(context: typer.Context) -> None:
+def check_journal(context: typer.Context, archive: CheckedArchive = None) -> None:
     """Walk every shard's hash chain, and compare the read model with a replay; exit 1 on any finding."""
     call = invocation(context)
     from orchestrator.views.read_model import differences  # noqa: PLC0415 - start-up time
 
-    found = list(
-        itertools.islice(
-            itertools.chain(call.journal.verify(), differences(call.journal)), FINDINGS_MAX + 1
-        )
+    checks = itertools.chain(
+        call.journal.verify(), differences(call.journal), _archive_faults(call, archive)
     )
+    found = list(itertools.islice(checks, FINDINGS_MAX + 1))
+    gone = call.journal.archives()
     shown, more = found[:FINDINGS_MAX], len(found) > FINDINGS_MAX
     if call.out.json:
-        call.out.data({"ok": not found, "findings": shown, "more": more})
+        call.out.data({"ok": not found, "findings": shown, "more": more, "archived": gone})
     elif found:
         call.out.show(*shown)
         call.out.note(f"{len(shown)}{' or more' if more else ''} findings", "red")
     else:
         call.out.show("every shard's chain holds, and the read model says what the log says")
+    if gone.files and not call.out.json:
+        how = "not looked at: name them with --archive" if archive is None else "looked at, too"
+        call.out.note(
+            f"{gone.events:,} events of {gone.runs:,} runs are archived in {gone.files:,} files, {how}"
+        )
     if found:
         raise typer.Exit(Exit.UNSUCCESSFUL)
+
+
+def _archive_faults(call: Invocation, archive: str | None) -> Iterable[str]:
+    if archive is None:
+        return ()
+    from orchestrator.journal.archive_check import archive_faults  # noqa: PLC0415 - start-up time
+    from orchestrator.journal.sql import SqlJournal  # noqa: PLC0415 - start-up time
+
+    if not isinstance(call.journal, SqlJournal):
+        raise InvalidInputError("only a journal in a database has archives")
+    return archive_faults(call.journal, Path(archive))
 
 
 @journal.command("forgotten")

@@ -22,7 +22,7 @@ from orchestrator.views.spans import span_text
 SKEW_MAX_S = 1.0
 _PAGE = 500
 _WHY_LENGTH = 300
-_OPEN = ("accepted", "running", "compensating", "stuck")
+_OPEN = ("accepted", "running", "compensating", "paused", "stuck")
 
 Level = Literal["ok", "note", "problem"]
 

@@ -34,6 +34,7 @@ MEANING: dict[Exit, str] = {
 _BY_ERROR: tuple[tuple[type[err.SagaError], Exit], ...] = (
     (err.RunNotFoundError, Exit.NOT_FOUND),
     (err.AmbiguousRunError, Exit.NOT_FOUND),
+    (err.BulkNotFoundError, Exit.NOT_FOUND),
     (err.UnknownSagaError, Exit.NOT_FOUND),
     (err.OperationRefusedError, Exit.REFUSED),
     (err.PlanConflictError, Exit.REFUSED),

@@ -13,8 +13,10 @@ from orchestrator.cli import options as opt
 from orchestrator.cli.invocation import Invocation, invocation
 from orchestrator.cli.looks import ago, short_ids, status_text
 from orchestrator.cli.output import table
+from orchestrator.cli.sources import ArchivePath, source
 from orchestrator.journal.port import Page
 from orchestrator.kernel.summary import RunSummary
+from orchestrator.views.redaction import Curtains
 
 Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="The most runs to show.")]
 Cursor = Annotated[
@@ -37,8 +39,10 @@ def list_runs(
     text: opt.Words = None,
     step: Step = None,
     stuck: opt.StuckOnly = False,
+    cluster: opt.Cluster = None,
     limit: Limit = 20,
     cursor: Cursor = None,
+    archive: ArchivePath = None,
 ) -> None:
     """List runs, newest first."""
     call = invocation(context)
@@ -52,10 +56,12 @@ def list_runs(
         since=since,
         text=text,
         stuck=stuck,
+        cluster=cluster,
         step=step,
     )
-    page = call.journal.runs(where, cursor, limit)
-    page = replace(page, runs=call.curtains.rows(page.runs))
+    kept = source(call, archive)
+    page = kept.runs(where, cursor, limit)
+    page = replace(page, runs=Curtains(kept).rows(page.runs))
     if call.out.json:
         call.out.data({"runs": page.runs, "cursor": page.cursor})
         return

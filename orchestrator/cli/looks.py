@@ -34,6 +34,7 @@ LOOKS: dict[str, Look] = {
     "accepted": _DIM,
     "running": _BUSY,
     "compensating": Look("↩", "<", "magenta"),
+    "paused": _STILL,
     "stuck": _ALARM,
     "completed": _GOOD,
     "compensated": _UNDO,

@@ -48,6 +48,10 @@ Words = Annotated[
     str | None,
     typer.Option("--text", help="Only runs with this text in id, key, saga or reason."),
 ]
+Cluster = Annotated[
+    str | None,
+    typer.Option("--cluster", help="Only runs with an open incident of this cluster."),
+]
 StuckOnly = Annotated[bool, typer.Option("--stuck", help="Only runs that need a person.")]
 
 
@@ -62,6 +66,7 @@ def run_filter(
     since: str | None,
     text: str | None,
     stuck: bool,
+    cluster: str | None = None,
     step: str | None = None,
 ) -> RunFilter:
     """The filter that the options describe."""
@@ -79,5 +84,6 @@ def run_filter(
         launched_after=None if since is None else now - age_s(since, "--since"),
         launched_before=None if older is None else now - age_s(older, "--older"),
         stuck=stuck,
+        cluster=cluster,
         step=step,
     )

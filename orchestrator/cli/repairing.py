@@ -58,6 +58,7 @@ def retry(
     since: opt.Since = None,
     text: opt.Words = None,
     stuck: opt.StuckOnly = False,
+    cluster: opt.Cluster = None,
     yes: opt.Yes = False,
     dry_run: opt.DryRun = False,
     reason: opt.Reason = "",
@@ -75,10 +76,11 @@ def retry(
         since=since,
         text=text,
         stuck=stuck,
+        cluster=cluster,
     )
 
     message = msg.Retry(at=call.now(), actor=call.actor, step=step, args=args, reason=reason)
-    _one_or_many(call, run, where, message, step=step, yes=yes, dry_run=dry_run)
+    one_or_many(call, run, where, message, step=step, yes=yes, dry_run=dry_run)
 
 
 def compensate(
@@ -93,6 +95,7 @@ def compensate(
     since: opt.Since = None,
     text: opt.Words = None,
     stuck: opt.StuckOnly = False,
+    cluster: opt.Cluster = None,
     yes: opt.Yes = False,
     dry_run: opt.DryRun = False,
     reason: opt.Reason = "",
@@ -109,10 +112,11 @@ def compensate(
         since=since,
         text=text,
         stuck=stuck,
+        cluster=cluster,
     )
 
     message = msg.Compensate(at=call.now(), actor=call.actor, reason=reason)
-    _one_or_many(call, run, where, message, yes=yes, dry_run=dry_run)
+    one_or_many(call, run, where, message, yes=yes, dry_run=dry_run)
 
 
 def cancel(
@@ -127,6 +131,7 @@ def cancel(
     since: opt.Since = None,
     text: opt.Words = None,
     stuck: opt.StuckOnly = False,
+    cluster: opt.Cluster = None,
     yes: opt.Yes = False,
     dry_run: opt.DryRun = False,
     reason: opt.Reason = "",
@@ -143,10 +148,11 @@ def cancel(
         since=since,
         text=text,
         stuck=stuck,
+        cluster=cluster,
     )
 
     message = msg.Cancel(at=call.now(), actor=call.actor, reason=reason)
-    _one_or_many(call, run, where, message, yes=yes, dry_run=dry_run)
+    one_or_many(call, run, where, message, yes=yes, dry_run=dry_run)
 
 
 def skip(
@@ -230,7 +236,7 @@ def signal(
     _one(call, run, message, dry_run=dry_run)
 
 
-def _one_or_many(
+def one_or_many(
     call: Invocation,
     run: str | None,
     where: RunFilter,
@@ -240,6 +246,7 @@ def _one_or_many(
     dry_run: bool,
     step: str | None = None,
 ) -> None:
+    """Operate on the run that is named, or on all that fit the filter."""
     filtered = where != RunFilter()
     if (run is None) is not filtered:
         raise typer.BadParameter(

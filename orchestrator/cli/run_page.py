@@ -23,7 +23,7 @@ from orchestrator.cli.looks import (
 from orchestrator.cli.output import Output, table
 from orchestrator.kernel.state import PARKED
 from orchestrator.views.advice import Advice
-from orchestrator.views.attempts import Attempt
+from orchestrator.views.attempts import Attempt, repeated
 from orchestrator.views.look import RunLook
 from orchestrator.views.spans import span_text
 from orchestrator.views.steps import NOT_BEGUN, NodeView, StepView, steps_of
@@ -174,9 +174,8 @@ class _Page:
             yield span_text(step.duration_s)
         if step.undo_duration_s is not None:
             yield f"undo {span_text(step.undo_duration_s)}"
-        tried = sum(tried.kind != "do" or bool(tried.attempt) for tried in step.attempts)
-        if tried > 1 and not step.group and not self._full:
-            yield f"{tried} attempts"
+        if not self._full:
+            yield from repeated(step.attempts)
 
     def _details(self, step: StepView) -> Iterator[Text]:
         if step.waits and step.status not in _PARKED and step.status != NOT_BEGUN:

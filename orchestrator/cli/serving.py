@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,13 +15,13 @@ from rich.text import Text
 from orchestrator.cli import parsing
 from orchestrator.cli.invocation import Invocation, invocation
 from orchestrator.errors import SettingsError
+from orchestrator.telemetry import logs
 
 if TYPE_CHECKING:
     from orchestrator.cli.stack import Stack
     from orchestrator.settings import Settings
 
 _log = logging.getLogger("saga")
-_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 Processes = Annotated[
     int | None, typer.Option("--processes", "-p", min=1, help="Worker processes; one per core.")
@@ -45,19 +44,27 @@ def coordinator(context: typer.Context) -> None:
     """Run a coordinator until SIGTERM or Ctrl-C; then it hands its shards over at once."""
     call = invocation(context)
     start_logging(call.settings)
-    from orchestrator import wiring  # noqa: PLC0415 - start-up time
+    from orchestrator import exposing, wiring  # noqa: PLC0415 - start-up time
 
     wiring.check_journal(call.settings)
     for warning in call.backend.probe(call.settings).broker().warnings:
         _log.warning("%s", warning)
-    driver = wiring.coordinator(call.settings, call.journal)
-    _on_stop_signals(driver.stop)
-    _log.info(
-        "coordinator over %s and %s",
-        _shown(call.settings.journal_url),
-        _shown(call.settings.broker_url),
-    )
-    driver.run()
+    sagas = call.definitions.sagas if call.settings.incidents.saga else {}
+    wake = wiring.transport(call.settings).poke
+    teller = wiring.notifier(call.settings, call.journal, sagas, wake)
+    with exposing.measured(call.settings) as meter:
+        driver = wiring.coordinator(call.settings, call.journal, meter)
+        _on_stop_signals(driver.stop)
+        _log.info(
+            "coordinator over %s and %s",
+            _shown(call.settings.journal_url),
+            _shown(call.settings.broker_url),
+        )
+        teller.start()
+        try:
+            driver.run()
+        finally:
+            teller.stop()
     _log.info("coordinator stopped: its shards are handed over")
 
 
@@ -65,8 +72,11 @@ def worker(context: typer.Context, processes: Processes = None, queues: Queues =
     """Run a Celery worker for the apps' participants until SIGTERM or Ctrl-C."""
     call = invocation(context)
     start_logging(call.settings)
+    from celery.signals import setup_logging  # noqa: PLC0415 - start-up time
+
     from orchestrator import wiring  # noqa: PLC0415 - start-up time
 
+    setup_logging.connect(_keep_logging, weak=False)
     app = wiring.worker_app(call.settings)
     known = wiring.queues(call.definitions.services)
     chosen = known if queues is None else [name.strip() for name in queues.split(",")]
@@ -119,9 +129,13 @@ def start_logging(settings: Settings) -> None:
     if level is None:
         known = "DEBUG, INFO, WARNING, ERROR"
         raise SettingsError(f"log_level: {settings.log_level!r} is none of {known}")
-    logging.basicConfig(level=level, format=_FORMAT, stream=sys.stderr)
+    logging.basicConfig(level=level, handlers=[logs.handler(settings.log_format)])
     # It announces each of its own modules.
     logging.getLogger("alembic").setLevel(max(level, logging.WARNING))
+
+
+def _keep_logging(**_: Any) -> None:
+    """Celery sets up logging of its own unless somebody says that it is done."""
 
 
 def _worker_arguments(settings: Settings, queues: list[str], processes: int | None) -> list[str]:

@@ -14,11 +14,13 @@ from orchestrator.cli.looks import clock
 from orchestrator.cli.output import plain
 from orchestrator.cli.parsing import moment
 from orchestrator.cli.run_page import events_table, run_page
+from orchestrator.cli.sources import ArchivePath, Source, source
 from orchestrator.cli.watching import watch_all
 from orchestrator.errors import RunNotFoundError
 from orchestrator.journal.port import Recorded
 from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.look import RunLook, look
+from orchestrator.views.redaction import Curtains
 from orchestrator.views.timeline import Entry, timeline
 
 SETTLED = frozenset({"completed", "compensated", "stuck"})
@@ -39,22 +41,28 @@ OneRun = Annotated[
 ]
 
 
-def show(context: typer.Context, run: opt.RunId, *, full: Full = False) -> None:
+def show(
+    context: typer.Context, run: opt.RunId, *, full: Full = False, archive: ArchivePath = None
+) -> None:
     """Show a run: its plan with the state of every step, why it waits, and what can be done."""
     call = invocation(context)
-    row = call.journal.find(run)
-    seen = _seen(call, row, call.journal.history(row.run_id), call.now())
+    where = source(call, archive)
+    row = where.find(run)
+    seen = _seen(where, row, where.history(row.run_id), call.now())
     if call.out.json:
         call.out.data(seen)
     else:
         call.out.show(*run_page(seen, call.now(), call.out, full=full))
 
 
-def events(context: typer.Context, run: opt.RunId, at: At = None) -> None:
+def events(
+    context: typer.Context, run: opt.RunId, at: At = None, archive: ArchivePath = None
+) -> None:
     """List a run's events; with --at only those up to a time, and the state they had made."""
     call = invocation(context)
-    row = call.journal.find(run)
-    records = call.journal.history(row.run_id)
+    where = source(call, archive)
+    row = where.find(run)
+    records = where.history(row.run_id)
     then = call.now()
     if at is not None:
         then = moment(at, call.now(), "--at")
@@ -63,8 +71,8 @@ def events(context: typer.Context, run: opt.RunId, at: At = None) -> None:
             raise RunNotFoundError(
                 f"run {row.run_id} hadn't been launched by {clock(then, day=True)}"
             )
-    entries = _told(call, row, records)
-    state = None if at is None else _seen(call, row, records, then)
+    entries = _told(where, row, records)
+    state = None if at is None else _seen(where, row, records, then)
     if call.out.json:
         call.out.data({"run_id": row.run_id, "events": entries, "state": state})
     elif not entries:
@@ -93,7 +101,7 @@ def _follow_drawn(call: Invocation, run_id: str) -> str:
     with Live(console=call.out.console, auto_refresh=False) as live:
         while True:
             row = call.journal.find(run_id)
-            seen = _seen(call, row, call.journal.history(run_id), call.now())
+            seen = _seen(call.journal, row, call.journal.history(run_id), call.now())
             live.update(Group(*run_page(seen, call.now(), call.out, full=False)), refresh=True)
             if row.status in SETTLED:
                 return row.status
@@ -105,7 +113,7 @@ def _follow_lines(call: Invocation, run_id: str) -> str:
     told = 0
     while True:
         row = call.journal.find(run_id)
-        entries = _told(call, row, call.journal.history(run_id))
+        entries = _told(call.journal, row, call.journal.history(run_id))
         for entry in entries[told:]:
             if call.out.json:
                 call.out.line({"run_id": run_id, **plain(entry)})
@@ -117,9 +125,9 @@ def _follow_lines(call: Invocation, run_id: str) -> str:
         call.backend.sleep(LOOK_EVERY_S)
 
 
-def _seen(call: Invocation, row: RunSummary, records: list[Recorded], now: float) -> RunLook:
-    return call.curtains.look(look(call.journal.plan(row.plan), row, records, now))
+def _seen(where: Source, row: RunSummary, records: list[Recorded], now: float) -> RunLook:
+    return Curtains(where).look(look(where.plan(row.plan), row, records, now))
 
 
-def _told(call: Invocation, row: RunSummary, records: list[Recorded]) -> list[Entry]:
-    return call.curtains.entries(row, timeline(call.journal.plan(row.plan), records))
+def _told(where: Source, row: RunSummary, records: list[Recorded]) -> list[Entry]:
+    return Curtains(where).entries(row, timeline(where.plan(row.plan), records))

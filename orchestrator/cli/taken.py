@@ -27,7 +27,10 @@ LEADS_TO: Mapping[str, tuple[type, ...]] = {
     "compensate": (ev.CompensationStarted,),
     "cancel": (ev.CompensationStarted,),
     "forget": (ev.HeuristicForgotten,),
+    "acknowledge": (ev.IncidentAcknowledged,),
     "signal": (ev.SignalReceived,),
+    "pause": (ev.RunPaused,),
+    "resume": (ev.RunResumed,),
 }
 """The events of an operation that was carried out."""
 

@@ -244,7 +244,7 @@ def _open_runs(call: Invocation) -> bool:
 
 
 def _open_count(call: Invocation) -> int:
-    open_ = ("accepted", "running", "compensating", "stuck")
+    open_ = ("accepted", "running", "compensating", "paused", "stuck")
     return sum(by.get(status, 0) for by in call.journal.counts().values() for status in open_)
 
 

@@ -6,9 +6,12 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar, TypeVarTuple
 
+from orchestrator.client.bulk import Bulks
 from orchestrator.client.client import Client
 from orchestrator.client.run import Run
-from orchestrator.journal.port import Page, Recorded, RunFilter
+from orchestrator.journal.audit import AuditPage
+from orchestrator.journal.bulk import Bulk, BulkItem, BulkLimits, BulkOperation, Outcome
+from orchestrator.journal.port import ClusterPage, OperationFilter, Page, Recorded, RunFilter
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.summary import RunSummary
 
@@ -51,11 +54,64 @@ class AsyncRun(Generic[R]):
         await asyncio.to_thread(self._run.cancel, reason)
 
 
+class AsyncBulks:
+    """``Bulks`` for asyncio; what a call does and raises is said there."""
+
+    def __init__(self, bulks: Bulks) -> None:
+        self._bulks = bulks
+
+    async def start(
+        self,
+        operation: BulkOperation,
+        runs: RunFilter | Sequence[str],
+        *,
+        limits: BulkLimits | None = None,
+        bulk_id: str = "",
+    ) -> Bulk:
+        """Record an operation for many runs."""
+        return await asyncio.to_thread(
+            self._bulks.start, operation, runs, limits=limits, bulk_id=bulk_id
+        )
+
+    async def list(self, limit: int = 100) -> Sequence[Bulk]:
+        """The newest ones first."""
+        return await asyncio.to_thread(self._bulks.list, limit)
+
+    async def get(self, bulk_id: str) -> Bulk:
+        """One, by its id or a prefix."""
+        return await asyncio.to_thread(self._bulks.get, bulk_id)
+
+    async def items(
+        self, bulk_id: str, *, outcome: Outcome | None = None, after: int = -1, limit: int = 500
+    ) -> Sequence[BulkItem]:
+        """What came of each of its runs."""
+        return await asyncio.to_thread(
+            self._bulks.items, bulk_id, outcome=outcome, after=after, limit=limit
+        )
+
+    async def pause(self, bulk_id: str, *, reason: str = "", expects: int | None = None) -> Bulk:
+        """Send no further wave for now."""
+        return await asyncio.to_thread(self._bulks.pause, bulk_id, reason=reason, expects=expects)
+
+    async def resume(self, bulk_id: str, *, reason: str = "", expects: int | None = None) -> Bulk:
+        """Go on."""
+        return await asyncio.to_thread(self._bulks.resume, bulk_id, reason=reason, expects=expects)
+
+    async def abort(self, bulk_id: str, *, reason: str = "", expects: int | None = None) -> Bulk:
+        """Send no further wave ever."""
+        return await asyncio.to_thread(self._bulks.abort, bulk_id, reason=reason, expects=expects)
+
+
 class AsyncClient:
     """``Client`` for asyncio; what a call does and raises is said there."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
+
+    @property
+    def bulk(self) -> AsyncBulks:
+        """Operations on many runs that are records of their own."""
+        return AsyncBulks(self._client.bulk)
 
     async def launch(
         self,
@@ -112,6 +168,12 @@ class AsyncClient:
         """A page of runs, newest first."""
         return await asyncio.to_thread(self._client.list, where, cursor=cursor, limit=limit)
 
+    async def clusters(
+        self, sagas: Sequence[str] = (), *, cursor: str | None = None, limit: int = 50
+    ) -> ClusterPage:
+        """A page of open incidents by their cause."""
+        return await asyncio.to_thread(self._client.clusters, sagas, cursor=cursor, limit=limit)
+
     async def history(self, run_id: str) -> Sequence[Recorded]:
         """A run's events, in order."""
         return await asyncio.to_thread(self._client.history, run_id)
@@ -161,6 +223,10 @@ class AsyncClient:
         """Close the file of a branch that went against its group's decision."""
         await asyncio.to_thread(self._client.forget, run_id, step, reason=reason)
 
+    async def acknowledge(self, run_id: str, step: str | None = None, *, reason: str = "") -> None:
+        """Take on the run's open incidents, or that of one step."""
+        await asyncio.to_thread(self._client.acknowledge, run_id, step, reason=reason)
+
     async def compensate(self, run_id: str, *, reason: str = "") -> None:
         """Undo a run from where it is."""
         await asyncio.to_thread(self._client.compensate, run_id, reason=reason)
@@ -168,3 +234,17 @@ class AsyncClient:
     async def cancel(self, run_id: str, *, reason: str = "") -> None:
         """Stop a run and undo it."""
         await asyncio.to_thread(self._client.cancel, run_id, reason=reason)
+
+    async def audit(
+        self, where: OperationFilter | None = None, *, cursor: str | None = None, limit: int = 50
+    ) -> AuditPage:
+        """Who did what to which run, newest first."""
+        return await asyncio.to_thread(self._client.audit, where, cursor=cursor, limit=limit)
+
+    async def pause(self, run_id: str, *, reason: str = "") -> None:
+        """Have a run stand still."""
+        await asyncio.to_thread(self._client.pause, run_id, reason=reason)
+
+    async def resume(self, run_id: str, *, reason: str = "") -> None:
+        """Have a paused run go on."""
+        await asyncio.to_thread(self._client.resume, run_id, reason=reason)

@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, TypeVarTuple
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
+from orchestrator.client.bulk import Bulks
 from orchestrator.client.run import Run
 from orchestrator.definition.saga import Saga
 from orchestrator.definition.values import check_size, encode
@@ -22,8 +24,11 @@ from orchestrator.errors import (
     RunNotFoundError,
     UnknownSagaError,
 )
+from orchestrator.journal.audit import AuditPage, audit
 from orchestrator.journal.port import (
+    ClusterPage,
     LaunchRequest,
+    OperationFilter,
     Page,
     ReaderJournal,
     Recorded,
@@ -36,6 +41,7 @@ from orchestrator.kernel.preview import Preview, preview
 from orchestrator.kernel.program import Program
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.summary import RunSummary
+from orchestrator.telemetry.tracing import Launches, launching
 
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
@@ -160,6 +166,12 @@ class Client:
         """A page of runs, newest first."""
         return self._journal.runs(where or RunFilter(), cursor, limit)
 
+    def clusters(
+        self, sagas: Sequence[str] = (), *, cursor: str | None = None, limit: int = 50
+    ) -> ClusterPage:
+        """A page of open incidents by their cause; ``list(RunFilter(cluster=...))`` has the runs of one."""
+        return self._journal.clusters(sagas, cursor, limit)
+
     def history(self, run_id: str) -> Sequence[Recorded]:
         """A run's events, in order."""
         return self._journal.history(self._journal.find(run_id).run_id)
@@ -252,6 +264,13 @@ class Client:
             run_id, msg.Forget(at=self._clock(), actor=self._actor, step=step, reason=reason)
         )
 
+    def acknowledge(self, run_id: str, step: str | None = None, *, reason: str = "") -> None:
+        """Take on the run's open incidents, or that of one step: nobody is told of them any more."""
+        self._operate(
+            run_id,
+            msg.Acknowledge(at=self._clock(), actor=self._actor, step=step, reason=reason),
+        )
+
     def compensate(self, run_id: str, *, reason: str = "") -> None:
         """Undo a run from where it is."""
         self._operate(run_id, msg.Compensate(at=self._clock(), actor=self._actor, reason=reason))
@@ -259,6 +278,14 @@ class Client:
     def cancel(self, run_id: str, *, reason: str = "") -> None:
         """Stop a run and undo it."""
         self._operate(run_id, msg.Cancel(at=self._clock(), actor=self._actor, reason=reason))
+
+    def pause(self, run_id: str, *, reason: str = "") -> None:
+        """Have a run stand still: nothing new of it is sent, and no time passes for it."""
+        self._operate(run_id, msg.Pause(at=self._clock(), actor=self._actor, reason=reason))
+
+    def resume(self, run_id: str, *, reason: str = "") -> None:
+        """Have a paused run go on."""
+        self._operate(run_id, msg.Resume(at=self._clock(), actor=self._actor, reason=reason))
 
     @property
     def _actor(self) -> str:
@@ -282,6 +309,17 @@ class Client:
             self._send(run_id, operation)
         else:
             self._operate(run_id, operation)
+
+    def audit(
+        self, where: OperationFilter | None = None, *, cursor: str | None = None, limit: int = 50
+    ) -> AuditPage:
+        """Who did what to which run, newest first, with the state before and after, from the runs' own events."""
+        return audit(self._journal, where, cursor, limit)
+
+    @property
+    def bulk(self) -> Bulks:
+        """Operations on many runs that are records of their own."""
+        return Bulks(self._journal, self._actor, self._clock, self._poke)
 
     def _operate(self, run_id: str, operation: msg.Operation) -> None:
         row = self._journal.find(run_id)
@@ -321,7 +359,9 @@ class Client:
     def _launch(
         self, requests: Sequence[LaunchRequest], session: Session | None, saga: Saga[..., R]
     ) -> Sequence[Run[R]]:
-        launched = self._journal.launch(requests, session)
+        with launching() as launches:
+            launched = self._journal.launch(_traced(requests, launches), session)
+            launches.launched([run.run_id for run in launched])
         shards = {run.shard for run in launched if run.created}
         if session is None:
             self._poke_all(shards)
@@ -332,6 +372,17 @@ class Client:
     def _poke_all(self, shards: Iterable[int]) -> None:
         for shard in shards:
             self._poke(shard)
+
+
+def _traced(requests: Sequence[LaunchRequest], launches: Launches) -> Sequence[LaunchRequest]:
+    """The launches with the traces that are to go on in their runs, if anybody traces."""
+    traces = [launches.begin(request.message.saga) for request in requests]
+    if not any(traces):
+        return requests
+    return [
+        replace(request, message=replace(request.message, trace=trace))
+        for request, trace in zip(requests, traces, strict=True)
+    ]
 
 
 def _defined(saga: Callable[..., R]) -> Saga[..., R]:

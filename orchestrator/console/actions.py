@@ -41,9 +41,12 @@ LEADS_TO: dict[OperationName, tuple[type, ...]] = {
     "skip": (ev.StepSkipped,),
     "resolve": (ev.StepResolved,),
     "forget": (ev.HeuristicForgotten,),
+    "acknowledge": (ev.IncidentAcknowledged,),
     "compensate": (ev.CompensationStarted,),
     "cancel": (ev.CompensationStarted,),
     "signal": (ev.SignalReceived,),
+    "pause": (ev.RunPaused,),
+    "resume": (ev.RunResumed,),
 }
 
 

@@ -9,11 +9,12 @@ from fastapi import APIRouter, Query, Response
 
 from orchestrator.console.answers import Json, etag
 from orchestrator.console.desk import Seen
-from orchestrator.console.filters import RunQuery
-from orchestrator.console.schemas import answers
+from orchestrator.console.filters import AuditQuery, RunQuery
+from orchestrator.console.schemas import ClusterRuns, answers
 from orchestrator.console.security import CSRF_HEADER, Admin, Operator, Using, Viewer
 from orchestrator.definition import drawing
 from orchestrator.definition.plan import Plan
+from orchestrator.journal.port import RunFilter
 from orchestrator.views.difference import difference
 from orchestrator.views.marked_plan import marked
 from orchestrator.views.steps import steps_of
@@ -104,6 +105,46 @@ def run_drawing(who: Viewer, parts: Using, run: str, format: Format = "svg") -> 
     """A run's plan with the state of its steps, as SVG or Mermaid."""
     seen = parts.desk.seen(who, run)
     return _drawn(marked(parts.desk.plan_of(who, run), steps_of(seen.look.plan)), format)
+
+
+@router.get("/incidents", tags=["incidents"], responses=answers("ClusterPage"))
+def incidents(
+    who: Viewer,
+    parts: Using,
+    saga: str = "",
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50,
+) -> Response:
+    """Open incidents by their cause: clusters that nobody is on first, then the largest."""
+    return Json(parts.desk.clusters(who, saga, cursor or None, limit))
+
+
+@router.get("/incidents/{cluster}", tags=["incidents"], responses=answers("ClusterRuns"))
+def incident(
+    who: Viewer,
+    parts: Using,
+    cluster: str,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50,
+) -> Response:
+    """A cluster with a page of its runs, newest first. It is taken on by ``POST /bulk`` with ``acknowledge``."""
+    found = parts.desk.cluster(who, cluster)
+    page = parts.desk.runs(who, RunFilter(cluster=cluster), cursor or None, limit)
+    return Json(ClusterRuns(found, page.runs, page.cursor))
+
+
+@router.get("/audit", tags=["audit"], responses=answers("AuditPage"))
+def audit(
+    who: Viewer,
+    parts: Using,
+    where: Annotated[AuditQuery, Query()],
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50,
+) -> Response:
+    """Who did what to which run, newest first, refused or not, with the run's state before and after; ``intact`` says
+    whether the hash chain holds for every event of these runs.
+    """
+    return Json(parts.desk.audit(who, where.filter(parts.desk.clock()), cursor or None, limit))
 
 
 @router.get("/sagas", tags=["sagas"], responses=answers("SagaRows"))

@@ -13,7 +13,7 @@ from orchestrator.console.actions import BULK_MAX
 from orchestrator.console.answers import Json, etag, expected
 from orchestrator.console.requests import (
     Asked,
-    Bulk,
+    BulkRequest,
     Filter,
     Launching,
     OperationName,
@@ -76,14 +76,14 @@ def act(
 
 
 @router.post("/bulk/preview", tags=["actions"], responses=answers("Foreseen"))
-def bulk_preview(who: Operator, parts: Using, asked: Bulk) -> Response:
+def bulk_preview(who: Operator, parts: Using, asked: BulkRequest) -> Response:
     """What an operation would do to many runs: each, and added up."""
     runs, more = chosen(parts, who, asked)
     return Json(parts.actions.foresee(who, asked.operation, asked.asked(), runs, more=more))
 
 
 @router.post("/bulk", tags=["actions"], responses=answers("Acts"))
-def bulk(who: Operator, parts: Using, asked: Bulk, key: Key = "") -> Response:
+def bulk(who: Operator, parts: Using, asked: BulkRequest, key: Key = "") -> Response:
     """Carry out an operation on many runs, each checked by itself; 200 says what came of each."""
     pairs: Sequence[tuple[str, int | None]]
     if asked.runs is not None and asked.filter is None:
@@ -95,7 +95,7 @@ def bulk(who: Operator, parts: Using, asked: Bulk, key: Key = "") -> Response:
     return Json(parts.actions.act_on_many(who, asked.operation, asked.asked(), pairs, key=key))
 
 
-def chosen(parts: Parts, who: Principal, asked: Bulk) -> tuple[list[RunSummary], bool]:
+def chosen(parts: Parts, who: Principal, asked: BulkRequest) -> tuple[list[RunSummary], bool]:
     """The runs that a bulk request names or filters. Raises ``RunNotFoundError``, ``InvalidInputError``."""
     if (asked.runs is None) is (asked.filter is None):
         raise InvalidInputError("give either runs or a filter")
@@ -103,7 +103,7 @@ def chosen(parts: Parts, who: Principal, asked: Bulk) -> tuple[list[RunSummary],
         _check_number(len(asked.runs))
         return [parts.desk.row(who, one.run) for one in asked.runs], False
     assert asked.filter is not None
-    where = _filter(asked.filter)
+    where = run_filter(asked.filter)
     if where == RunFilter():
         raise InvalidInputError("an empty filter would choose every run: name something")
     return parts.actions.matching(
@@ -116,5 +116,6 @@ def _check_number(number: int) -> None:
         raise InvalidInputError(f"at most {BULK_MAX} runs at once, not {number}")
 
 
-def _filter(given: Filter) -> RunFilter:
+def run_filter(given: Filter) -> RunFilter:
+    """For the journal."""
     return RunFilter(**given.model_dump())

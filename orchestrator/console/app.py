@@ -17,7 +17,9 @@ from orchestrator.client import Client
 from orchestrator.console import (
     api,
     api_actions,
+    api_bulks,
     around_pages,
+    bulk_pages,
     faults,
     page_actions,
     pages,
@@ -26,6 +28,7 @@ from orchestrator.console import (
 )
 from orchestrator.console.actions import Actions
 from orchestrator.console.around import Surroundings
+from orchestrator.console.bulks import BulkDesk
 from orchestrator.console.desk import Desk
 from orchestrator.console.limits import Limit
 from orchestrator.console.options import ConsoleOptions
@@ -75,13 +78,17 @@ def console(
     app.state.parts = Parts(
         desk,
         Actions(desk, sleep),
+        BulkDesk(desk),
         options,
         Sessions(options.session_key, options.session_s),
         Limit(options.mutations_per_min, clock),
         Limit(LOGINS_PER_MIN, clock),
     )
     app.state.places = streams.Places(desk, options.streams_max)
-    for part in (api, streams, api_actions, around_pages, signing_in, page_actions, pages):
+    for part in (
+        *(api, streams, api_actions, api_bulks, around_pages),
+        *(signing_in, page_actions, bulk_pages, pages),
+    ):
         app.router.routes.extend(part.router.routes)  # themselves, so that each can be checked
     app.mount("/static", StaticFiles(directory=STATIC))
     app.add_api_route("/health", _health, methods=["GET"], include_in_schema=False)

@@ -20,6 +20,7 @@ from orchestrator.console.doubts import InDoubt
 from orchestrator.console.kept import Kept
 from orchestrator.console.options import ConsoleOptions
 from orchestrator.console.redaction import (
+    doing_without_values,
     entry_without_values,
     look_without_values,
     run_without_values,
@@ -32,7 +33,17 @@ from orchestrator.errors import (
     RunNotFoundError,
     UnknownSagaError,
 )
-from orchestrator.journal.port import Journal, LeaseState, Page, Recorded, RunFilter
+from orchestrator.journal.audit import AuditPage, audit
+from orchestrator.journal.port import (
+    Cluster,
+    ClusterPage,
+    Journal,
+    LeaseState,
+    OperationFilter,
+    Page,
+    Recorded,
+    RunFilter,
+)
 from orchestrator.kernel.preview import Preview
 from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.as_test import as_test
@@ -143,6 +154,23 @@ class Desk:
         page = self.journal.runs(replace(where, sagas=who.sagas), cursor, limit)
         return replace(page, runs=tuple(self._row_for(who, run) for run in page.runs))
 
+    def clusters(
+        self, who: Principal, saga: str = "", cursor: str | None = None, limit: int = 50
+    ) -> ClusterPage:
+        """Open incidents by their cause, those of the sagas that they may see."""
+        if saga and not who.may_see(saga):
+            saga = _NOTHING
+        page = self.journal.clusters((saga,) if saga else who.sagas, cursor, limit)
+        return replace(page, clusters=self._clusters(who, page.clusters))
+
+    def cluster(self, who: Principal, cluster: str) -> Cluster:
+        """One cluster. Raises ``RunNotFoundError`` when no incident of it is open."""
+        found = self.journal.clusters(who.sagas, None, 1, cluster or _NOTHING).clusters
+        for one in self._clusters(who, found):
+            if one.cluster == cluster:
+                return one
+        raise RunNotFoundError(f"no open incident is of the cluster {cluster!r}")
+
     def seen(
         self, who: Principal, run: str, *, after: int | None = None, at: float | None = None
     ) -> Seen:
@@ -184,6 +212,19 @@ class Desk:
             if function is not None:
                 found[name] = function.__module__
         return found
+
+    def audit(
+        self, who: Principal, where: OperationFilter, cursor: str | None = None, limit: int = 50
+    ) -> AuditPage:
+        """What was done to the runs that they may see. Raises ``RunNotFoundError``, ``InvalidInputError``."""
+        if where.run is not None:
+            where = replace(where, run=self.row(who, where.run).run_id)
+        page = audit(self.journal, replace(where, sagas=who.sagas), cursor, limit)
+        if not self.sees_redacted(who):
+            page = replace(page, entries=self._curtains.doings(page.entries))
+        if self.sees_values(who):
+            return page
+        return replace(page, entries=tuple(map(doing_without_values, page.entries)))
 
     def counts(self, who: Principal) -> dict[str, dict[str, int]]:
         """Saga to status to number of runs, not older than a few seconds."""
@@ -312,6 +353,9 @@ class Desk:
             tuple(self.journal.leases()),
             tuple(self.journal.coordinators(now)),
         )
+
+    def _clusters(self, who: Principal, clusters: Iterable[Cluster]) -> tuple[Cluster, ...]:
+        return tuple(clusters) if self.sees_redacted(who) else self._curtains.clusters(clusters)
 
     def _row_for(self, who: Principal, row: RunSummary) -> RunSummary:
         if not self.sees_redacted(who):

@@ -17,6 +17,8 @@ from orchestrator.console.rendering import base_of, is_page, page
 from orchestrator.console.security import WrongMediaTypeError, identify, parts_of
 from orchestrator.errors import (
     AmbiguousRunError,
+    BulkChangedError,
+    BulkNotFoundError,
     InvalidInputError,
     JournalUnavailableError,
     OperationRefusedError,
@@ -34,6 +36,8 @@ _STATUS: tuple[tuple[type[SagaError], int], ...] = (
     (RunNotFoundError, 404),
     (UnknownSagaError, 404),
     (AmbiguousRunError, 409),
+    (BulkNotFoundError, 404),
+    (BulkChangedError, 412),
     (OperationRefusedError, 409),
     (KeyReusedError, 409),
     (PlanConflictError, 409),
@@ -50,7 +54,7 @@ _TITLES = {
     403: "You may not do this",
     404: "There is nothing here",
     409: "This isn't possible now",
-    412: "The run has changed",
+    412: "It has changed",
     422: "This can't be read",
     429: "Too much at once",
     503: "A server can't be reached",

@@ -8,7 +8,8 @@ from urllib.parse import urlencode
 from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.errors import InvalidInputError
-from orchestrator.journal.port import RunFilter
+from orchestrator.journal.port import OperationFilter, RunFilter
+from orchestrator.kernel.asked import OPERATIONS
 from orchestrator.kernel.summary import RunStatus
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
@@ -29,6 +30,7 @@ class RunQuery(BaseModel):
     older: str = Field(default="", description="Launched longer ago: 5m, 2h, 1d.")
     since: str = Field(default="", description="Launched within: 5m, 2h, 1d.")
     stuck: bool = Field(default=False, description="Only runs that need a person.")
+    cluster: str = Field(default="", description="Runs with an open incident of this cluster.")
 
     def filter(self, now: float) -> RunFilter:
         """For the journal. Raises ``InvalidInputError``."""
@@ -42,6 +44,7 @@ class RunQuery(BaseModel):
             launched_before=now - age_s(self.older) if self.older.strip() else None,
             stuck=self.stuck,
             step=self.step.strip() or None,
+            cluster=self.cluster.strip() or None,
         )
 
     def encoded(self) -> str:
@@ -50,6 +53,39 @@ class RunQuery(BaseModel):
         if self.stuck:
             given["stuck"] = "true"
         return urlencode(given, doseq=True)
+
+
+class AuditQuery(BaseModel):
+    """Which operations. Empty values are as none, as a form sends them."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    actor: str = ""
+    operation: str = Field(default="", description=", ".join(OPERATIONS))
+    saga: str = ""
+    run: str = Field(default="", description="A run's id, a prefix of it, its key, or saga:key.")
+    older: str = Field(default="", description="Longer ago: 5m, 2h, 1d.")
+    since: str = Field(default="", description="Within: 5m, 2h, 1d.")
+    refused: bool = Field(default=False, description="Only what was refused.")
+
+    def filter(self, now: float) -> OperationFilter:
+        """For the journal. Raises ``InvalidInputError``."""
+        return OperationFilter(
+            actor=self.actor.strip() or None,
+            operation=self.operation.strip() or None,
+            saga=self.saga.strip() or None,
+            run=self.run.strip() or None,
+            after=now - age_s(self.since) if self.since.strip() else None,
+            before=now - age_s(self.older) if self.older.strip() else None,
+            refused=self.refused,
+        )
+
+    def encoded(self) -> str:
+        """As a query string, without what is at its default."""
+        given = {name: value for name, value in self.model_dump().items() if value}
+        if self.refused:
+            given["refused"] = "true"
+        return urlencode(given)
 
 
 def age_s(text: str) -> float:

@@ -32,6 +32,7 @@ class Offer(msgspec.Struct, frozen=True):
 def offers(client: Client, run: RunSummary, look: RunLook, now: float) -> list[Offer]:
     """The operations that the run's state allows."""
     found = [_advised(advice) for advice in look.advice if advice.step]
+    found += list(_unacknowledged(run))
     found += list(_signals(look))
     if run.status in _ENDED and not run.parked:
         return found
@@ -65,6 +66,13 @@ def _signals(look: RunLook) -> Iterator[Offer]:
             yield Offer("signal", f"Signal {step.signal}", effect, query, first=True)
 
 
+def _unacknowledged(run: RunSummary) -> Iterator[Offer]:
+    for one in run.incidents:
+        if one.acked_at is None:
+            effect = "take it on: nobody is told of it any more"
+            yield Offer("acknowledge", f"Acknowledge {one.step}", effect, {"step": one.step})
+
+
 def _whole_run(client: Client, run: RunSummary, now: float) -> Iterator[Offer]:
     whole: list[tuple[Offer, msg.Operation]] = [
         (
@@ -74,6 +82,14 @@ def _whole_run(client: Client, run: RunSummary, now: float) -> Iterator[Offer]:
         (
             Offer("compensate", "Compensate the run", "give up and undo it", {}),
             msg.Compensate(at=now),
+        ),
+        (
+            Offer("resume", "Resume the run", "have it go on", {}, first=True),
+            msg.Resume(at=now),
+        ),
+        (
+            Offer("pause", "Pause the run", "have it stand still; nothing new is sent", {}),
+            msg.Pause(at=now),
         ),
         (Offer("cancel", "Cancel the run", "stop it and undo what it did", {}), msg.Cancel(at=now)),
     ]

@@ -1,4 +1,4 @@
-"""What the overview says: who needs help first, then how things go."""
+"""What the overview says of how things go."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.pulse import Beat, Pulse
 
 _HEIGHT = 40.0
@@ -16,21 +15,6 @@ _SERIES = (
     ("compensated", "Compensated"),
     ("parked", "Became stuck"),
 )
-
-
-class Group(msgspec.Struct):
-    """Stuck runs of one saga that stand at the same steps."""
-
-    saga: str
-    step: str
-    """The first step they are parked at; empty if none is."""
-    steps: tuple[str, ...]
-    reason: str
-    """The newest one's."""
-    newest: float
-    oldest: float
-    number: int = 1
-    example: str = ""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -43,31 +27,6 @@ class Line(msgspec.Struct, frozen=True):
     columns: tuple[tuple[float, float, float, str], ...]
     """Of each: x, y, height, and what it says."""
     width: float
-
-
-def groups(stuck: Iterable[RunSummary]) -> list[Group]:
-    """Most first. Instances of a fan-out's step count as that step."""
-    found: dict[tuple[str, tuple[str, ...]], Group] = {}
-    for run in stuck:
-        steps = tuple(sorted({step.partition("[")[0] for step in run.parked}))
-        group = found.get((run.saga, steps))
-        if group is None:
-            first = steps[0] if steps else ""
-            found[run.saga, steps] = Group(
-                saga=run.saga,
-                step=first,
-                steps=steps,
-                reason=run.reason,
-                newest=run.updated_at,
-                oldest=run.updated_at,
-                example=run.run_id,
-            )
-            continue
-        group.number += 1
-        group.oldest = min(group.oldest, run.updated_at)
-        if run.updated_at > group.newest:
-            group.newest, group.reason, group.example = run.updated_at, run.reason, run.run_id
-    return sorted(found.values(), key=lambda group: (-group.number, -group.newest))
 
 
 def lines(pulse: Pulse, step: float = 10.0) -> list[Line]:

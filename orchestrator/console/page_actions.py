@@ -46,7 +46,7 @@ def ask(
     values = {
         "run": seen.look.run,
         "operation": operation,
-        "given": {name: _first(given, name) for name in (*_JSON_FIELDS, *_TEXT_FIELDS, "undone")},
+        "given": {name: first(given, name) for name in (*_JSON_FIELDS, *_TEXT_FIELDS, "undone")},
         "args": _present_args(seen.look, given),
         "fault": fault,
         "preview": foretold,
@@ -61,13 +61,13 @@ async def act(
 ) -> Response:
     """Do it, if the run is still as it was when the preview was made."""
     given = await fields(request)
-    length = _first(given, "length")
+    length = first(given, "length")
     if not length.isdecimal():
         raise InvalidInputError("length: look at the preview first")
 
     def carry_out() -> Any:
         return parts.actions.act(
-            who, run, operation, _asked(given), key=_first(given, "key"), expects=int(length)
+            who, run, operation, _asked(given), key=first(given, "key"), expects=int(length)
         )
 
     done = await run_in_threadpool(carry_out)
@@ -85,9 +85,10 @@ def ask_many(
     reason: str = "",
 ) -> Response:
     """What an operation would do to the chosen runs, or to all that fit the filter."""
-    _check_bulk(operation)
+    check_bulk(operation)
     chosen, more = _chosen(parts, who, where, run or [])
-    foretold = parts.actions.foresee(who, operation, Asked(), chosen, more=more)
+    asked = _asked_of_many(operation, where.cluster)
+    foretold = parts.actions.foresee(who, operation, asked, chosen, more=more)
     values = {
         "operation": operation,
         "foretold": foretold,
@@ -96,6 +97,7 @@ def ask_many(
         "reason": reason,
         "key": uuid.uuid4().hex,
         "back": where.encoded(),
+        "cluster": where.cluster,
     }
     return page(request, "bulk.html", who, values)
 
@@ -104,29 +106,37 @@ def ask_many(
 async def act_on_many(request: Request, who: Operator, parts: Using) -> Response:
     """Do it to each run that is still as it was when the preview was made."""
     given = await fields(request)
-    operation = _check_bulk(_first(given, "operation"))
-    pairs = [_pair(text) for text in given.get("run", [])]
+    operation = check_bulk(first(given, "operation"))
+    pairs = [pair(text) for text in given.get("run", [])]
     if not 0 < len(pairs) <= BULK_MAX:
         raise InvalidInputError(f"choose between 1 and {BULK_MAX} runs")
-    asked = Asked(reason=_first(given, "reason"))
+    reason = first(given, "reason")
+    asked = _asked_of_many(operation, first(given, "cluster"), reason=reason)
 
     def carry_out() -> Any:
-        return parts.actions.act_on_many(who, operation, asked, pairs, key=_first(given, "key"))
+        return parts.actions.act_on_many(who, operation, asked, pairs, key=first(given, "key"))
 
     done = await run_in_threadpool(carry_out)
     return page(request, "bulk_done.html", who, {"done": done})
 
 
+def _asked_of_many(operation: OperationName, cluster: str, **given: Any) -> Asked:
+    """Acknowledging a cluster leaves incidents of other causes alone."""
+    if operation == "acknowledge" and cluster.strip():
+        given["cluster"] = cluster.strip()
+    return Asked(**given)
+
+
 def _asked(given: dict[str, list[str]]) -> Asked:
     """What a form says. Raises ``InvalidInputError``."""
     found: dict[str, Any] = {
-        name: _first(given, name).strip() for name in _TEXT_FIELDS if _first(given, name).strip()
+        name: first(given, name).strip() for name in _TEXT_FIELDS if first(given, name).strip()
     }
     for name in _JSON_FIELDS:
-        text = _first(given, name).strip()
+        text = first(given, name).strip()
         if text:
             found[name] = _json(name, text)
-    if _first(given, "undone"):
+    if first(given, "undone"):
         found["undone"] = True
     try:
         return Asked(**found)
@@ -142,18 +152,19 @@ def _json(name: str, text: str) -> Any:
         raise InvalidInputError(f"{name}: not JSON: {error}") from error
 
 
-def _first(given: dict[str, list[str]], name: str) -> str:
+def first(given: dict[str, list[str]], name: str) -> str:
+    """A field of a form; empty if it isn't there."""
     return given.get(name, [""])[0]
 
 
 def _is_filled(operation: OperationName, given: dict[str, list[str]]) -> bool:
     match operation:
         case "skip":
-            return bool(_first(given, "result").strip())
+            return bool(first(given, "result").strip())
         case "resolve":
-            return bool(_first(given, "result").strip() or _first(given, "undone"))
+            return bool(first(given, "result").strip() or first(given, "undone"))
         case "signal":
-            return bool(_first(given, "name").strip()) and bool(_first(given, "asked"))
+            return bool(first(given, "name").strip()) and bool(first(given, "asked"))
         case _:
             return True
 
@@ -161,7 +172,7 @@ def _is_filled(operation: OperationName, given: dict[str, list[str]]) -> bool:
 def _present_args(look: RunLook, given: dict[str, list[str]]) -> str:
     """The arguments that the step has, to be edited."""
     for step in steps_of(look.plan):
-        if step.step == _first(given, "step") and step.args:
+        if step.step == first(given, "step") and step.args:
             return json_text(step.args, wide=True)
     return ""
 
@@ -177,14 +188,15 @@ def _chosen(
     return parts.actions.matching(who, filtered)
 
 
-def _check_bulk(operation: str) -> OperationName:
+def check_bulk(operation: str) -> OperationName:
+    """An operation that can be done in bulk. Raises ``InvalidInputError``."""
     for name in BULK:
         if name == operation:
             return name
     raise InvalidInputError(f"{operation!r} can't be done in bulk; there are {', '.join(BULK)}")
 
 
-def _pair(text: str) -> tuple[str, int | None]:
+def pair(text: str) -> tuple[str, int | None]:
     """A run and the number of events it had: ``id:length``."""
     run, _, length = text.partition(":")
     if not run or not length.isdecimal():

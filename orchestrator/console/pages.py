@@ -1,4 +1,4 @@
-"""Pages to read: overview, runs, a run, sagas, shards. Everything on them works without JavaScript."""
+"""Pages to read: overview, runs, a run, sagas, audit, shards. Everything on them works without JavaScript."""
 
 from __future__ import annotations
 
@@ -8,23 +8,26 @@ from fastapi import APIRouter, Query, Request, Response
 
 from orchestrator.console.access import Role
 from orchestrator.console.bars import bars
-from orchestrator.console.filters import RunQuery
+from orchestrator.console.filters import AuditQuery, RunQuery
 from orchestrator.console.offers import offers
-from orchestrator.console.overview import groups, lines
+from orchestrator.console.overview import lines
 from orchestrator.console.rendering import page
 from orchestrator.console.security import Using, Viewer
 from orchestrator.definition.plan import Call
 from orchestrator.journal.port import RunFilter
+from orchestrator.kernel.asked import OPERATIONS
 from orchestrator.kernel.summary import RunStatus
 from orchestrator.views.difference import difference
+from orchestrator.views.look import RunLook
 from orchestrator.views.steps import steps_of
+from orchestrator.views.trouble import Raised
 
 router = APIRouter(include_in_schema=False)
 
 STATUSES: tuple[RunStatus, ...] = (
-    *("stuck", "running", "compensating", "accepted", "completed", "compensated"),
+    *("stuck", "paused", "running", "compensating", "accepted", "completed", "compensated"),
 )
-_STUCK_LOOKED_AT = 500
+_CLUSTERS_SHOWN = 12
 _MINUTES = 60
 _LISTED = 50
 _WINDOW_S = 86_400.0
@@ -35,7 +38,7 @@ _EVENTS_SHOWN = 500
 def overview(request: Request, who: Viewer, parts: Using) -> Response:
     """Who needs help, then how things go."""
     desk = parts.desk
-    stuck = desk.runs(who, RunFilter(stuck=True), None, _STUCK_LOOKED_AT)
+    clusters = desk.clusters(who, limit=_CLUSTERS_SHOWN)
     pulse = desk.pulse(who, _MINUTES)
     counts = desk.counts(who)
     total = {
@@ -43,8 +46,8 @@ def overview(request: Request, who: Viewer, parts: Using) -> Response:
         for status in STATUSES
     }
     values = {
-        "groups": groups(stuck.runs),
-        "stuck_more": stuck.cursor is not None,
+        "clusters": clusters.clusters,
+        "more_clusters": clusters.cursor is not None,
         "lines": lines(pulse),
         "shortened": pulse.shortened,
         "counts": counts,
@@ -54,6 +57,42 @@ def overview(request: Request, who: Viewer, parts: Using) -> Response:
         "shards": desk.shards(),
     }
     return page(request, "overview.html", who, values)
+
+
+@router.get("/incidents")
+def incidents(
+    request: Request, who: Viewer, parts: Using, saga: str = "", cursor: str = ""
+) -> Response:
+    """What needs a person, by its cause."""
+    found = parts.desk.clusters(who, saga, cursor or None, _LISTED)
+    values = {
+        "clusters": found.clusters,
+        "cursor": found.cursor,
+        "paged": bool(cursor),
+        "saga": saga,
+        "sagas": sorted(parts.desk.counts(who)),
+    }
+    return page(request, "incidents.html", who, values)
+
+
+@router.get("/incidents/{cluster}")
+def incident(
+    request: Request, who: Viewer, parts: Using, cluster: str, cursor: str = ""
+) -> Response:
+    """A cause, its newest error, and the runs that it stopped."""
+    desk = parts.desk
+    found = desk.cluster(who, cluster)
+    listed = desk.runs(who, RunFilter(cluster=cluster), cursor or None, _LISTED)
+    newest = desk.seen(who, found.newest).look
+    values = {
+        "cluster": found,
+        "runs": listed.runs,
+        "cursor": listed.cursor,
+        "paged": bool(cursor),
+        "newest": newest,
+        "errors": _errors_of(newest, cluster),
+    }
+    return page(request, "incident.html", who, values)
 
 
 @router.get("/runs")
@@ -113,6 +152,32 @@ def run(
         "values_shown": desk.sees_values(who),
     }
     return page(request, "run.html", who, values)
+
+
+def _errors_of(look: RunLook, cluster: str) -> tuple[Raised, ...]:
+    troubles = look.need.incidents if look.need is not None else ()
+    return next((one.errors for one in troubles if one.incident.cluster == cluster), ())
+
+
+@router.get("/audit")
+def audit(
+    request: Request,
+    who: Viewer,
+    parts: Using,
+    where: Annotated[AuditQuery, Query()],
+    cursor: str = "",
+) -> Response:
+    """Who did what to which run."""
+    desk = parts.desk
+    values = {
+        "found": desk.audit(who, where.filter(desk.clock()), cursor or None, _LISTED),
+        "where": where,
+        "query": where.encoded(),
+        "paged": bool(cursor),
+        "operations": OPERATIONS,
+        "sagas": sorted(desk.counts(who)),
+    }
+    return page(request, "audit.html", who, values)
 
 
 @router.get("/sagas")

@@ -10,10 +10,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from orchestrator.journal.audit import Doing
 from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.look import RunLook
 from orchestrator.views.steps import NodeView, StepView
 from orchestrator.views.timeline import Entry
+from orchestrator.views.trouble import Need, Trouble
 
 WITHHELD = "(withheld)"
 _VALUES = frozenset({"input", "args", "result", "data", "traceback"})
@@ -31,12 +33,30 @@ def look_without_values(look: RunLook) -> RunLook:
         run=run_without_values(look.run),
         input=dict.fromkeys(look.input, WITHHELD),
         plan=_node(look.plan),
+        need=None if look.need is None else _need(look.need),
     )
 
 
 def entry_without_values(entry: Entry) -> Entry:
     """An event without what it carried."""
     return replace(entry, event=_without(entry.event))
+
+
+def _need(need: Need) -> Need:
+    """Without tracebacks, which may quote values."""
+    return replace(need, incidents=tuple(map(_trouble, need.incidents)))
+
+
+def _trouble(trouble: Trouble) -> Trouble:
+    errors = (
+        replace(error, traceback=WITHHELD if error.traceback else "") for error in trouble.errors
+    )
+    return replace(trouble, errors=tuple(errors))
+
+
+def doing_without_values(doing: Doing) -> Doing:
+    """An operation without what it was given."""
+    return replace(doing, event=_without(doing.event))
 
 
 def _node(node: NodeView) -> NodeView:

@@ -16,7 +16,9 @@ from starlette.responses import HTMLResponse
 from orchestrator.console.access import Principal, Role
 from orchestrator.console.answers import plain
 from orchestrator.console.security import parts_of
+from orchestrator.views.attempts import repeated
 from orchestrator.views.spans import span_text
+from orchestrator.views.trouble import DIRECTIONS
 
 TEMPLATES = Path(__file__).parent / "templates"
 SHORTEST_ID = 8
@@ -25,6 +27,7 @@ MARKS: dict[str, str] = {
     "accepted": "ring",
     "running": "dot",
     "compensating": "back",
+    "paused": "clock",
     "stuck": "alarm",
     "completed": "check",
     "compensated": "back",
@@ -61,6 +64,9 @@ MARKS: dict[str, str] = {
     "abort stuck": "alarm",
     "abort astray": "alarm",
     "aborted": "back",
+    "stopped": "alarm",
+    "sent": "dot",
+    "unsettled": "clock",
     "good": "check",
     "bad": "cross",
     "doubt": "clock",
@@ -73,6 +79,7 @@ TONES: dict[str, str] = {
     "accepted": "quiet",
     "running": "busy",
     "compensating": "undo",
+    "paused": "still",
     "stuck": "alarm",
     "completed": "good",
     "compensated": "undo",
@@ -109,6 +116,9 @@ TONES: dict[str, str] = {
     "abort stuck": "alarm",
     "abort astray": "alarm",
     "aborted": "undo",
+    "stopped": "alarm",
+    "sent": "busy",
+    "unsettled": "still",
     "good": "good",
     "bad": "bad",
     "doubt": "still",
@@ -191,5 +201,5 @@ def _environment() -> Environment:
     made.filters.update(
         json=json_text, span=span_text, clock=clock, iso=iso, short=lambda text: text[:SHORTEST_ID]
     )
-    made.globals.update(ago=ago, marks=MARKS, tones=TONES)
+    made.globals.update(ago=ago, marks=MARKS, tones=TONES, directions=DIRECTIONS, repeated=repeated)
     return made

@@ -8,11 +8,25 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.definition.values import encode
 from orchestrator.errors import InvalidInputError
+from orchestrator.journal.bulk import CANARIES, BulkLimits
 from orchestrator.kernel import messages as msg
 
-OperationName = Literal["retry", "skip", "resolve", "forget", "compensate", "cancel", "signal"]
+OperationName = Literal[
+    "retry",
+    "skip",
+    "resolve",
+    "forget",
+    "acknowledge",
+    "compensate",
+    "cancel",
+    "signal",
+    "pause",
+    "resume",
+]
 OPERATIONS: tuple[OperationName, ...] = get_args(OperationName)
-BULK: tuple[OperationName, ...] = ("retry", "compensate", "cancel")
+BULK: tuple[OperationName, ...] = (
+    *("retry", "compensate", "cancel", "acknowledge", "pause", "resume"),
+)
 """Those that make sense for many runs at once."""
 
 _TAKES: dict[OperationName, frozenset[str]] = {
@@ -20,15 +34,24 @@ _TAKES: dict[OperationName, frozenset[str]] = {
     "skip": frozenset({"step", "result"}),
     "resolve": frozenset({"step", "result", "undone"}),
     "forget": frozenset({"step"}),
+    "acknowledge": frozenset({"step", "cluster"}),
     "compensate": frozenset(),
     "cancel": frozenset(),
     "signal": frozenset({"name", "data"}),
+    "pause": frozenset(),
+    "resume": frozenset(),
 }
 _NEEDS: dict[OperationName, tuple[str, ...]] = {
     "skip": ("step", "result"),
     "resolve": ("step",),
     "forget": ("step",),
     "signal": ("name",),
+}
+_BARE: dict[str, type[msg.Compensate | msg.Cancel | msg.Pause | msg.Resume]] = {
+    "compensate": msg.Compensate,
+    "cancel": msg.Cancel,
+    "pause": msg.Pause,
+    "resume": msg.Resume,
 }
 _REASON_MAX = 2_000
 
@@ -42,10 +65,13 @@ class Strict(BaseModel):
 class Asked(Strict):
     """What an operation is given. Which fields it takes depends on the operation."""
 
-    step: str | None = Field(default=None, description="retry, skip, resolve, forget: the step.")
+    step: str | None = Field(
+        default=None, description="retry, skip, resolve, forget, acknowledge: the step."
+    )
     args: dict[str, Any] | None = Field(default=None, description="retry: arguments to replace.")
     result: Any = Field(default=None, description="skip, resolve: the step's result.")
     undone: bool = Field(default=False, description="resolve: it has no effect.")
+    cluster: str | None = Field(default=None, description="acknowledge: only its incidents.")
     name: str | None = Field(default=None, description="signal: what a step waits for.")
     data: Any = Field(default=None, description="signal: what it carries.")
     reason: str = Field(default="", max_length=_REASON_MAX, description="Why; kept with the event.")
@@ -77,10 +103,10 @@ class Asked(Strict):
                 return msg.Resolve(**asked, step=step, undone=self.undone, result=result)
             case "forget":
                 return msg.Forget(**asked, step=step)
-            case "compensate":
-                return msg.Compensate(**asked)
-            case "cancel":
-                return msg.Cancel(**asked)
+            case "acknowledge":
+                return msg.Acknowledge(**asked, step=self.step, cluster=self.cluster)
+            case "compensate" | "cancel" | "pause" | "resume":
+                return _BARE[operation](**asked)
 
     def _check(self, operation: OperationName) -> None:
         given = self.model_fields_set - {"reason"}
@@ -129,18 +155,45 @@ class Filter(Strict):
     launched_after: float | None = None
     launched_before: float | None = None
     stuck: bool = False
+    cluster: str | None = None
 
 
-class Bulk(Strict):
+BulkChange = Literal["pause", "resume", "abort"]
+
+
+class BulkRequest(Strict):
     """One operation for many runs: named, or all that fit a filter."""
 
-    operation: Literal["retry", "compensate", "cancel"]
+    operation: Literal["retry", "compensate", "cancel", "acknowledge", "pause", "resume"]
     runs: list[Expected] | None = None
     filter: Filter | None = None
-    step: str | None = Field(default=None, description="retry: only this step.")
+    step: str | None = Field(default=None, description="retry, acknowledge: only this step.")
     reason: str = Field(default="", max_length=_REASON_MAX)
 
     def asked(self) -> Asked:
         """What each run's operation is given."""
         given: dict[str, Any] = {"reason": self.reason}
-        return Asked(**given if self.step is None else {**given, "step": self.step})
+        if self.step is not None:
+            given["step"] = self.step
+        if self.operation == "acknowledge" and self.filter is not None and self.filter.cluster:
+            given["cluster"] = self.filter.cluster
+        return Asked(**given)
+
+
+class Recording(BulkRequest):
+    """One operation for many runs, as a record of its own. An ETag of a run has no meaning in it."""
+
+    canaries: tuple[int, ...] = Field(default=CANARIES, description="Sizes of the first waves.")
+    batch: int = Field(default=100, ge=1, description="Runs in each wave after those.")
+    failures_max: float = Field(default=0.1, ge=0, le=1, description="Share of a wave.")
+    settle_s: float = Field(default=60.0, gt=0, le=86_400)
+
+    def limits(self) -> BulkLimits:
+        """How carefully it goes on."""
+        return BulkLimits(self.canaries, self.batch, self.failures_max, self.settle_s)
+
+
+class Changing(Strict):
+    """Why a bulk operation is paused, resumed or aborted."""
+
+    reason: str = Field(default="", max_length=_REASON_MAX)

@@ -10,8 +10,12 @@ from orchestrator.console.actions import Acted, Acts, Foreseen, Launched
 from orchestrator.console.around import DoubtsSeen, ServicesSeen
 from orchestrator.console.desk import SagaRow, Shards
 from orchestrator.console.doubts import InDoubt
-from orchestrator.journal.port import Page
+from orchestrator.journal.audit import AuditPage
+from orchestrator.journal.bulk import Bulk as BulkRecord
+from orchestrator.journal.bulk import BulkItem
+from orchestrator.journal.port import Cluster, ClusterPage, Page
 from orchestrator.kernel.preview import Preview
+from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.difference import Changed
 from orchestrator.views.look import RunLook
 from orchestrator.views.pulse import Pulse
@@ -40,6 +44,26 @@ class Ended(msgspec.Struct, frozen=True):
     branches: tuple[InDoubt, ...]
 
 
+class ClusterRuns(msgspec.Struct, frozen=True):
+    """A cluster with a page of its runs."""
+
+    cluster: Cluster
+    runs: tuple[RunSummary, ...]
+    cursor: str | None
+
+
+class BulkRows(msgspec.Struct, frozen=True):
+    """Bulk operations."""
+
+    bulks: tuple[BulkRecord, ...]
+
+
+class BulkItems(msgspec.Struct, frozen=True):
+    """Runs of a bulk operation."""
+
+    items: tuple[BulkItem, ...]
+
+
 class SagaRows(msgspec.Struct, frozen=True):
     """Sagas."""
 
@@ -60,21 +84,9 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 _ANSWERS = (
-    *(
-        Acted,
-        Acts,
-        Changes,
-        DoubtsSeen,
-        Ended,
-        Entries,
-        ServicesSeen,
-        Fault,
-        Foreseen,
-        Launched,
-        Page,
-        Preview,
-    ),
-    *(Pulse, RunLook, SagaRows, Shards, Statistics),
+    *(Changes, ClusterPage, ClusterRuns, DoubtsSeen, Ended, ServicesSeen),
+    *(Acted, Acts, Entries, Fault, Foreseen, Launched, Page, Preview),
+    *(AuditPage, BulkRecord, BulkItems, BulkRows, Pulse, RunLook, SagaRows, Shards, Statistics),
 )
 _REF = "#/components/schemas/{name}"
 

@@ -24,6 +24,7 @@ from orchestrator.console.access import (
     vouched,
 )
 from orchestrator.console.actions import Actions
+from orchestrator.console.bulks import BulkDesk
 from orchestrator.console.desk import Desk
 from orchestrator.console.limits import Limit
 from orchestrator.console.options import ConsoleOptions
@@ -48,6 +49,7 @@ class Parts(NamedTuple):
 
     desk: Desk
     actions: Actions
+    bulks: BulkDesk
     options: ConsoleOptions
     sessions: Sessions
     mutations: Limit

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from orchestrator.coordinator.live import Identity, LiveRun, OwnedShard
 from orchestrator.coordinator.outbox import NOWHERE, BundleOptions, Lane, Outbox, Outgoing
 from orchestrator.coordinator.timers import Alarm, Purpose, Timers, timer_identity
+from orchestrator.coordinator.traces import Traces
 from orchestrator.coordinator.turn import Arrival
 from orchestrator.errors import (
     EncodingError,
@@ -19,7 +20,7 @@ from orchestrator.errors import (
     InvalidInputError,
     PayloadTooLargeError,
 )
-from orchestrator.kernel.commands import Execute
+from orchestrator.kernel.commands import Execute, Timer
 from orchestrator.kernel.events import Failure
 from orchestrator.kernel.messages import Expired, Reply, TimerFired
 from orchestrator.kernel.pending import pending
@@ -48,6 +49,7 @@ class Dispatcher:
         self._counts = counts
         self._timers = Timers()
         self._outbox = Outbox(bundle)
+        self._traces = Traces()
         self._unsendable: list[Arrival] = []
 
     @property
@@ -69,6 +71,8 @@ class Dispatcher:
         live = owned.runs.get(answer.run)
         lane = live.sent.get((answer.step, answer.kind, answer.attempt)) if live else None
         self._outbox.learn(answer, lane or NOWHERE, now)
+        if live is not None and live.state.trace:
+            self._traces.answered(answer)
 
     def _still_means(self, alarm: Alarm) -> bool:
         owned = self._shards.get(alarm.shard)
@@ -94,7 +98,7 @@ class Dispatcher:
                         del live.sent[alarm.identity]
                         self.want(owned, alarm.run_id, live)
                 case "deadline":
-                    if alarm.identity in live.sent:
+                    if alarm.identity in live.sent and _is_still_due(live, alarm):
                         yield Arrival(
                             alarm.shard,
                             alarm.run_id,
@@ -115,20 +119,21 @@ class Dispatcher:
         """
         now = self._clock()
         sent: dict[Identity, Lane | None] = {}
+        if live.state.paused is not None:
+            live.flying |= {one for one, lane in live.sent.items() if lane not in (None, NOWHERE)}
         for command in pending(live.state):
             if not isinstance(command, Execute):
-                step = command.step or ""
-                identity: Identity = timer_identity(step, command.at)
-                sent[identity] = NOWHERE
-                if identity not in live.sent:
-                    self._timers.add(Alarm(command.at, owned.number, run_id, "timer", step))
+                sent[self._await(owned, run_id, live, command)] = NOWHERE
                 continue
-            identity = (command.step, command.kind, command.attempt)
+            identity: Identity = (command.step, command.kind, command.attempt)
             if identity in live.sent:
                 sent[identity] = live.sent[identity]
             elif command.due > now:
                 sent[identity] = None
                 self._alarm(owned, run_id, command, "dispatch", command.due)
+            elif identity in live.flying:
+                sent[identity] = NOWHERE
+                self._alarm(owned, run_id, command, "deadline", now + command.timeout_s)
             elif dispatched_to is not None and command.due <= dispatched_to:
                 sent[identity] = NOWHERE
                 self._alarm(owned, run_id, command, "deadline", command.due + command.timeout_s)
@@ -142,18 +147,30 @@ class Dispatcher:
                         run_id,
                         live.state.program.plan.saga,
                         command,
+                        self._traces.began(run_id, live, command) if live.state.trace else {},
                     )
                 )
         _settle(lane for identity, lane in live.sent.items() if identity not in sent)
         live.sent = sent
+        if live.state.trace:
+            self._traces.settled(run_id, live)
+        if live.state.paused is None:
+            live.flying.clear()
+
+    def _await(self, owned: OwnedShard, run_id: str, live: LiveRun, timer: Timer) -> Identity:
+        """Set a timer of the run, unless it is set."""
+        step = timer.step or ""
+        identity = timer_identity(step, timer.at)
+        if identity not in live.sent:
+            self._timers.add(Alarm(timer.at, owned.number, run_id, "timer", step))
+        return identity
 
     def _alarm(
         self, owned: OwnedShard, run_id: str, command: Execute, purpose: Purpose, at: float
     ) -> None:
         shard = owned.number
-        self._timers.add(
-            Alarm(at, shard, run_id, purpose, command.step, command.kind, command.attempt)
-        )
+        alarm = (at, shard, run_id, purpose, command.step, command.kind, command.attempt)
+        self._timers.add(Alarm(*alarm, command.due))
 
     def publish(self) -> None:
         """Send what may go out now."""
@@ -196,7 +213,8 @@ class Dispatcher:
             return False
         live = owned.runs.get(out.run_id)
         command = out.command
-        if live is None or (command.step, command.kind, command.attempt) not in live.sent:
+        identity = (command.step, command.kind, command.attempt)
+        if live is None or identity not in live.sent or not _is_still_due(live, command):
             owned.held -= 1
             return False
         return True
@@ -216,11 +234,28 @@ class Dispatcher:
             live.sent[identity] = lane
             self._alarm(owned, out.run_id, command, "deadline", now + command.timeout_s)
 
+    def finished(self, run_id: str, live: LiveRun) -> None:
+        """Nothing is outstanding for the run any more, nor will be."""
+        if live.state.trace:
+            self._traces.finished(run_id, live)
+
+    def queues(self) -> dict[str, tuple[int, int]]:
+        """By queue: how many commands are held back here, and how many are under way. Safe from other threads."""
+        return self._outbox.queues()
+
     def forget(self, owned: OwnedShard) -> None:
         """The shard has another writer, or is read anew."""
         self._outbox.forget(owned.number)
-        for live in owned.runs.values():
+        for run_id, live in owned.runs.items():
             _settle(live.sent.values())
+            if live.state.trace:
+                self._traces.forget(run_id)
+
+
+def _is_still_due(live: LiveRun, what: Alarm | Execute) -> bool:
+    """Whether it is about the command as it stands; a pause puts it off, and then there is another."""
+    step = live.state.steps.get(what.step)
+    return step is not None and step.due == what.due
 
 
 def _unsendable(out: Outgoing, error: EnvelopeError, now: float) -> Arrival:

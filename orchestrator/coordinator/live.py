@@ -17,7 +17,7 @@ Identity = tuple[str, CommandKind, int]
 class LiveRun:
     """An open run, and which of its commands are on their way."""
 
-    __slots__ = ("defect", "row", "sent", "state")
+    __slots__ = ("defect", "flying", "row", "sent", "state")
 
     def __init__(self, state: RunState, row: RunSummary | None = None) -> None:
         self.state = state
@@ -26,6 +26,8 @@ class LiveRun:
         self.sent: dict[Identity, Lane | None] = {}
         """Commands that need no dispatch now: waiting for it or under way, with the lane they count
         against, or None for those an alarm will bring back."""
+        self.flying: set[Identity] = set()
+        """Commands that were under way when the run was paused: they aren't sent again when it goes on."""
         self.defect = ""
 
 

@@ -17,10 +17,12 @@ import msgspec
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 from tenacity.stop import stop_when_event_set
 
+from orchestrator.coordinator.bulks import Bulks
 from orchestrator.coordinator.dispatching import Dispatcher
 from orchestrator.coordinator.inquiries import Inquiries
 from orchestrator.coordinator.kept import Kept
 from orchestrator.coordinator.live import LiveRun, OwnedShard
+from orchestrator.coordinator.metering import Load, Meter
 from orchestrator.coordinator.outbox import BundleOptions
 from orchestrator.coordinator.ownership import Ownership, Programs
 from orchestrator.coordinator.turn import Arrival, Decisions, Draft
@@ -76,8 +78,10 @@ class Coordinator:
         transport: CoordinatorTransport,
         options: CoordinatorOptions,
         clock: Callable[[], float],
+        meter: Meter | None = None,
     ) -> None:
         self.counts: Counter[str] = Counter()
+        self._meter = meter or Meter()
         self._journal = journal
         self._transport = transport
         self._options = options
@@ -94,6 +98,7 @@ class Coordinator:
             clock,
             self.counts,
         )
+        self._bulks = Bulks(journal, lambda: self.shards, clock)
         self._inquiries = Inquiries(transport, self._ownership, self.counts)
         self._kept = Kept(options.keep_s)
         self._recovered: list[Arrival] = []
@@ -103,6 +108,7 @@ class Coordinator:
         self._outrun: dict[int, int] = {}
         """By shard: an epoch newer than the journal's that a participant has heard of."""
         self._stopping = threading.Event()
+        self._meter.watch(self.load)
 
     @property
     def shards(self) -> list[int]:
@@ -113,6 +119,19 @@ class Coordinator:
     def open_runs(self) -> int:
         """How many open runs are in memory."""
         return sum(len(owned.runs) for owned in self._ownership.shards.values())
+
+    def load(self) -> Load:
+        """What there is to do now, and what was counted so far. Safe from other threads."""
+        shards = list(self._ownership.shards.values())
+        rows = [live.row for owned in shards for live in list(owned.runs.values())]
+        return Load(
+            now=self._clock(),
+            shards=len(shards),
+            runs=[row for row in rows if row is not None],
+            queues=self._dispatcher.queues(),
+            counts=dict(self.counts),
+            dropped=dict(getattr(self._transport, "dropped", {})),
+        )
 
     def stop(self) -> None:
         """Have ``run`` end after the current turn and hand its shards over; safe from a signal
@@ -143,6 +162,7 @@ class Coordinator:
         ``wait_s`` for work.
         """
         self._gain_shards()
+        self._bulks.go_on()
         self._dispatcher.publish()
         received, arrivals = self._collect(wait_s)
         self._inquiries.publish()
@@ -195,6 +215,7 @@ class Coordinator:
                 owned.tenure.epoch,
                 len(owned.runs),
             )
+            self._meter.gained()
             self._inbox_at = 0.0  # what has waited for a writer is older than what its runs do next
             for run_id, live in owned.runs.items():
                 if recovered(live.state, now):  # sent anew once that is decided
@@ -279,6 +300,8 @@ class Coordinator:
                 if self._inquiries.takes(answer, owned):
                     continue
                 self._dispatcher.learn(owned, answer, now)
+                if answer.duplicate:
+                    self._meter.barrier_hit(answer)
                 yield Arrival(
                     answer.shard,
                     answer.run,
@@ -302,6 +325,7 @@ class Coordinator:
         if not drafts:
             return 0
         writes = [draft.write(now, self._collected_at) for draft in drafts]
+        began = self._clock()
         try:
             tenures = self._journal.append(writes)
         except FencedError as error:
@@ -317,6 +341,7 @@ class Coordinator:
             return None
         self._advance(tenures)
         self.counts["transactions"] += 1
+        self._meter.written(decisions, drafts, now, self._clock() - began)
         return sum(len(draft.events) for draft in drafts)
 
     def _advance(self, tenures: Iterable[Tenure]) -> None:
@@ -330,8 +355,8 @@ class Coordinator:
             self._dispatcher.want(owned, run_id, live)
             if live.state.open:
                 owned.runs[run_id] = live
-            else:
-                owned.runs.pop(run_id, None)
+            elif owned.runs.pop(run_id, None) is not None:
+                self._dispatcher.finished(run_id, live)
 
     def _save_cursors(self) -> None:
         now = self._clock()
@@ -344,6 +369,7 @@ class Coordinator:
         self._stopping.wait(seconds)
 
     def _forget(self, owned: OwnedShard) -> None:
+        self._meter.lost()
         self._dispatcher.forget(owned)
         self._kept.forget(owned.number)
         self._recovered = [one for one in self._recovered if one.shard != owned.number]

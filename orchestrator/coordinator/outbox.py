@@ -49,6 +49,7 @@ class Outgoing(NamedTuple):
     run_id: str
     saga: str
     command: Execute
+    trace: dict[str, str]
 
     def work(self) -> Work:
         """The command as it travels."""
@@ -66,6 +67,7 @@ class Outgoing(NamedTuple):
             result=command.result,
             timeout_s=command.timeout_s,
             saga=self.saga,
+            trace=self.trace,
             one_phase=command.one_phase,
         )
 
@@ -219,6 +221,13 @@ class Outbox:
     def under_way(self) -> int:
         """How many commands are dispatched and not answered."""
         return sum(lane.under_way for lane in self._lanes())
+
+    def queues(self) -> dict[str, tuple[int, int]]:
+        """By queue: how many commands are held, and how many are under way. Safe from other threads."""
+        return {
+            name: (len(queue.short.waiting) + len(queue.long.waiting), queue.under_way)
+            for name, queue in list(self._queues.items())
+        }
 
     def forget(self, shard: int) -> None:
         """Drop the commands of a shard that is no longer ours."""

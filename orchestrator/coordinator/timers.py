@@ -26,6 +26,8 @@ class Alarm(NamedTuple):
     step: str
     kind: CommandKind = "do"
     attempt: int = 0
+    due: float = 0.0
+    """When the command was due; one that a pause has put off isn't what this was set for."""
 
     @property
     def identity(self) -> tuple[str, CommandKind, int]:

@@ -22,6 +22,7 @@ from orchestrator.kernel.events import Event, OperationRefused
 from orchestrator.kernel.messages import Launch, Message, Reply
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.summary import RunSummary, summarize
+from orchestrator.telemetry.bound import Subject, about
 
 _log = logging.getLogger(__name__)
 
@@ -38,27 +39,36 @@ class Arrival(NamedTuple):
 class Draft:
     """What a turn is about to write to one shard."""
 
-    __slots__ = ("can_wait", "changed", "consumed", "events", "owned")
+    __slots__ = ("can_wait", "changed", "consumed", "events", "moved", "owned")
 
     def __init__(self, owned: OwnedShard) -> None:
         self.owned = owned
         self.events: list[tuple[str, Event]] = []
         self.consumed: list[int] = []
         self.changed: dict[str, LiveRun] = {}
+        self.moved: list[RunSummary] = []
+        """Rows with another status than before, once they are made."""
         self.can_wait = True
         """Nothing depends yet on its being durable."""
 
     def write(self, now: float, due_to: float) -> ShardWrite:
         """The journal's form of it. What was due up to ``due_to`` has been sent."""
         tenure = self.owned.tenure
+        troubled = {
+            run_id
+            for run_id, live in self.changed.items()
+            if live.row is not None and live.row.incidents
+        }
+        rows = self._rows(now)
         caught_up = self.owned.held == 0
         return ShardWrite(
             tenure=tenure,
             events=self.events,
-            runs=self._rows(now),
+            runs=rows,
             consumed=self.consumed,
             cursor_offset=tenure.next_offset - 1 if caught_up else tenure.cursor_offset,
             cursor_at=due_to if caught_up else tenure.cursor_at,
+            relieved=[row.run_id for row in rows if row.run_id in troubled] if troubled else (),
         )
 
     def stop(self, run_id: str, defect: str) -> None:
@@ -69,7 +79,7 @@ class Draft:
         self.can_wait = False
         if live is not None:
             stopped = self.changed[run_id] = LiveRun(live.state, live.row)
-            stopped.sent = live.sent
+            stopped.sent, stopped.flying = live.sent, live.flying
             stopped.defect = defect
 
     def _rows(self, now: float) -> list[RunSummary]:
@@ -80,6 +90,8 @@ class Draft:
                 row = replace(row, status="stuck", reason=live.defect)
             if live.row is None or replace(live.row, updated_at=now) != row:
                 rows.append(row)
+                if live.row is None or live.row.status != row.status:
+                    self.moved.append(row)
                 live.row = row
         return rows
 
@@ -105,7 +117,10 @@ class Decisions:
         owned = self._ownership.shards.get(arrival.shard)
         if owned is None:
             return
-        draft = self.draft(owned)
+        with about(_subject(arrival, owned)):
+            self._take(self.draft(owned), arrival)
+
+    def _take(self, draft: Draft, arrival: Arrival) -> None:
         try:
             self._decide(draft, arrival)
         except (JournalUnavailableError, FencedError):
@@ -114,7 +129,7 @@ class Decisions:
             self._counts["defects"] += 1
             _log.exception("run %s can't take %s", arrival.run_id, type(arrival.message).__name__)
             if isinstance(arrival.message, Launch):
-                owned.poison.add(arrival.inbox_id)
+                draft.owned.poison.add(arrival.inbox_id)
                 return
             draft.stop(arrival.run_id, f"internal error: {error}")
         if arrival.inbox_id is not None:
@@ -166,7 +181,19 @@ class Decisions:
                 state, None if current is None else current.row
             )
             if current is not None:
-                changed.sent = current.sent
+                changed.sent, changed.flying = current.sent, current.flying
         changed.state = state
         if any(isinstance(event, OperationRefused) for event in events):
             self._counts["operations refused"] += 1
+
+
+def _subject(arrival: Arrival, owned: OwnedShard) -> Subject:
+    message = arrival.message
+    live = owned.runs.get(arrival.run_id)
+    return Subject(
+        arrival.run_id,
+        getattr(message, "saga", "") if live is None else live.state.program.plan.saga,
+        getattr(message, "step", None) or "",
+        getattr(message, "kind", ""),
+        getattr(message, "attempt", 0),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 
 import msgspec
 from sqlalchemy import (
@@ -21,12 +22,13 @@ from sqlalchemy import (
 from orchestrator.errors import AmbiguousRunError, InvalidInputError, RunNotFoundError
 from orchestrator.journal.port import Page, RunFilter
 from orchestrator.journal.run_rows import COLUMNS, summary_of
-from orchestrator.journal.schema import LAUNCH_KEY, RUN
+from orchestrator.journal.schema import ARCHIVE, ARCHIVED_RUN, INCIDENT, LAUNCH_KEY, RUN
 from orchestrator.kernel.summary import RunSummary
 
 _RUNS = select(*(RUN.c[name] for name in COLUMNS))
 _BY_ID = _RUNS.where(RUN.c.run_id == bindparam("wanted"))
-_LAST = chr(0x10FFFF)
+LAST = chr(0x10FFFF)
+_VALUES = 500
 _NAMED = 5
 """How many runs an ambiguity error names."""
 
@@ -39,12 +41,12 @@ def find(connection: Connection, id_or_prefix: str) -> RunSummary:
     if exact is not None:  # first and cheaply, as whoever waits for a result asks often
         return summary_of(exact)
     run_id = RUN.c.run_id
-    fits = and_(run_id >= id_or_prefix, run_id < id_or_prefix + _LAST)
+    fits = and_(run_id >= id_or_prefix, run_id < id_or_prefix + LAST)
     rows = connection.execute(_RUNS.where(fits).order_by(run_id).limit(_NAMED + 1)).all()
     if not id_or_prefix or not rows:
         rows = connection.execute(_RUNS.where(run_id.in_(_with_key(id_or_prefix)))).all()
     if not rows:
-        raise RunNotFoundError(f"no run has the id, id prefix or key {id_or_prefix!r}")
+        raise _not_here(connection, id_or_prefix)
     if len(rows) == 1:
         return summary_of(rows[0])
     raise ambiguous(id_or_prefix, [f"{row.run_id} ({row.saga})" for row in rows])
@@ -97,6 +99,30 @@ def ambiguous(wanted: str, candidates: list[str]) -> AmbiguousRunError:
     )
 
 
+def archived(connection: Connection, run_ids: Sequence[str]) -> dict[str, str]:
+    """How those of the runs ended that were archived."""
+    found: dict[str, str] = {}
+    for start in range(0, len(run_ids), _VALUES):
+        query = select(ARCHIVED_RUN.c.run_id, ARCHIVED_RUN.c.status)
+        chunk = query.where(ARCHIVED_RUN.c.run_id.in_(run_ids[start : start + _VALUES]))
+        found.update({row.run_id: row.status for row in connection.execute(chunk)})
+    return found
+
+
+def _not_here(connection: Connection, wanted: str) -> RunNotFoundError:
+    gone = ARCHIVED_RUN.c.run_id
+    fits = or_(and_(gone >= wanted, gone < wanted + LAST), gone.in_(_with_key(wanted)))
+    query = select(gone, ARCHIVED_RUN.c.status, ARCHIVE.c.name)
+    query = query.join(ARCHIVE, ARCHIVE.c.id == ARCHIVED_RUN.c.archive).where(fits)
+    row = connection.execute(query.order_by(gone).limit(1)).one_or_none() if wanted else None
+    if row is None:
+        return RunNotFoundError(f"no run has the id, id prefix or key {wanted!r}")
+    return RunNotFoundError(
+        f"run {row.run_id} is {row.status} and archived in {row.name}:"
+        f" see `saga show --archive FOLDER {row.run_id}`"
+    )
+
+
 def _with_key(key: str) -> Select[tuple[str]]:
     keys = LAUNCH_KEY.c
     fits: ColumnElement[bool] = keys.key == key
@@ -114,21 +140,30 @@ def _conditions(connection: Connection, where: RunFilter) -> list[ColumnElement[
         found.append(RUN.c.saga == where.saga)
     if where.sagas:
         found.append(RUN.c.saga.in_(where.sagas))
-    if where.key is not None:
-        keyed = select(LAUNCH_KEY.c.run_id).where(LAUNCH_KEY.c.key == where.key)
-        found.append(RUN.c.run_id.in_(keyed))
     if where.launched_after is not None:
         found.append(RUN.c.launched_at >= where.launched_after)
     if where.launched_before is not None:
         found.append(RUN.c.launched_at < where.launched_before)
     if where.stuck:
         found.append(or_(RUN.c.status == "stuck", RUN.c.parked != "[]"))
-    if where.ids:
-        found.append(RUN.c.run_id.in_(where.ids))
     if where.text is not None:
         columns = (RUN.c.run_id, RUN.c.key, RUN.c.saga, RUN.c.reason)
         found.append(or_(*(column.icontains(where.text, autoescape=True) for column in columns)))
-    return [*found, *_inside_json(connection, where)]
+    return [*found, *_among(where), *_inside_json(connection, where)]
+
+
+def _among(where: RunFilter) -> list[ColumnElement[bool]]:
+    """Conditions that name the runs, by themselves or by what another table says of them."""
+    found: list[ColumnElement[bool]] = []
+    if where.key is not None:
+        keyed = select(LAUNCH_KEY.c.run_id).where(LAUNCH_KEY.c.key == where.key)
+        found.append(RUN.c.run_id.in_(keyed))
+    if where.ids:
+        found.append(RUN.c.run_id.in_(where.ids))
+    if where.cluster is not None:
+        clustered = select(INCIDENT.c.run_id).where(INCIDENT.c.cluster == where.cluster)
+        found.append(RUN.c.run_id.in_(clustered))
+    return found
 
 
 def _inside_json(connection: Connection, where: RunFilter) -> list[ColumnElement[bool]]:

@@ -8,11 +8,12 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from orchestrator.definition.plan import Plan
 from orchestrator.errors import IllegalEventError
+from orchestrator.journal import clusters
 from orchestrator.journal.database import Database
 from orchestrator.journal.port import InboxItem, Recorded, Summarize, Tenure
-from orchestrator.journal.records import Row, epoch_after, faults, recorded, tenure_row
+from orchestrator.journal.records import Row, Stretch, epoch_after, faults, recorded, tenure_row
 from orchestrator.journal.run_rows import RunRow, accepted, run_row
-from orchestrator.journal.schema import EVENT, INBOX, RUN, SHARD
+from orchestrator.journal.schema import ANCHOR, EVENT, INBOX, RUN, SHARD
 from orchestrator.kernel.codec import decode_message
 from orchestrator.kernel.messages import Launch
 
@@ -65,10 +66,23 @@ def histories(
     found: dict[str, list[Recorded]] = {run_id: [] for run_id in run_ids}
     for start in range(0, len(run_ids), CHUNK):
         chunk = list(run_ids[start : start + CHUNK])
-        for row in _rows_of_runs(database, connection, shard, chunk):
+        for row in rows_of_runs(database, connection, shard, chunk):
             event = recorded(row)
             found[event.run_id].append(event)
     return found
+
+
+def rows_of_runs(
+    database: Database, connection: Connection, shard: int, run_ids: list[str]
+) -> Sequence[Sequence[object]]:
+    """Plain rows, past SQLAlchemy's own: recovery reads tens of thousands."""
+    order = 'ORDER BY "offset"'
+    if database.is_postgresql:
+        query = f"SELECT {_COLUMNS} FROM saga_event WHERE shard = %s AND run_id = ANY(%s) {order}"  # noqa: S608
+        return connection.exec_driver_sql(query, (shard, run_ids)).fetchall()
+    marks = ", ".join("?" * len(run_ids))
+    query = f"SELECT {_COLUMNS} FROM saga_event WHERE shard = ? AND run_id IN ({marks}) {order}"  # noqa: S608
+    return connection.exec_driver_sql(query, (shard, *run_ids)).fetchall()
 
 
 def inbox(
@@ -96,10 +110,23 @@ def verify(database: Database, shards: int) -> Iterator[str]:
         while rows := database.read(
             lambda connection, shard=shard, end=end: rows_after(connection, shard, end[0], CHUNK)  # type: ignore[misc]
         ):
-            found, end = faults(rows, end)
+            archived = database.read(
+                lambda connection, shard=shard, end=end, to=rows[-1].offset: anchors(  # type: ignore[misc]
+                    connection, shard, end[0], to
+                )
+            )
+            found, end = faults(rows, end, archived)
             yield from found
             epoch = epoch_after(rows, epoch)
         yield from truncation(shard, end[0], epoch, state.cursor_offset, state.epoch)
+
+
+def anchors(connection: Connection, shard: int, after: int, to: int) -> list[Stretch]:
+    """Stretches of a shard's log that were archived, those that reach beyond one offset and begin before another."""
+    query = select(ANCHOR).where(
+        ANCHOR.c.shard == shard, ANCHOR.c.last > after, ANCHOR.c.first <= to
+    )
+    return [Stretch(*row) for row in connection.execute(query.order_by(ANCHOR.c.first))]
 
 
 def truncation(shard: int, end: int, last: int, cursor_offset: int, epoch: int) -> Iterator[str]:
@@ -123,6 +150,7 @@ def rebuild_shard(
     def work(connection: Connection) -> int:
         connection.execute(select(SHARD).where(SHARD.c.shard == shard).with_for_update())
         connection.execute(delete(RUN).where(RUN.c.shard == shard))
+        clusters.clear(connection, shard)
         query = select(EVENT.c.run_id).where(EVENT.c.shard == shard, EVENT.c.type == "RunLaunched")
         run_ids = list(connection.scalars(query.order_by(EVENT.c.offset)))
         for start in range(0, len(run_ids), CHUNK):
@@ -130,6 +158,7 @@ def rebuild_shard(
             found = histories(database, connection, shard, chunk)
             summaries = [summarize(plan(plan_of(events)), events) for events in found.values()]
             upsert(connection, [run_row(summary) for summary in summaries])
+            clusters.reindex(connection, summaries)
         waiting = _accepted(connection, shard, set(run_ids))
         upsert(connection, waiting)
         return len(run_ids) + len(waiting)
@@ -154,16 +183,3 @@ def _accepted(connection: Connection, shard: int, known: set[str]) -> list[RunRo
         for run_id, message in launches
         if isinstance(message, Launch) and run_id not in known
     ]
-
-
-def _rows_of_runs(
-    database: Database, connection: Connection, shard: int, run_ids: list[str]
-) -> Sequence[Sequence[object]]:
-    """Plain rows, past SQLAlchemy's own: recovery reads tens of thousands."""
-    order = 'ORDER BY "offset"'
-    if database.is_postgresql:
-        query = f"SELECT {_COLUMNS} FROM saga_event WHERE shard = %s AND run_id = ANY(%s) {order}"  # noqa: S608
-        return connection.exec_driver_sql(query, (shard, run_ids)).fetchall()
-    marks = ", ".join("?" * len(run_ids))
-    query = f"SELECT {_COLUMNS} FROM saga_event WHERE shard = ? AND run_id IN ({marks}) {order}"  # noqa: S608
-    return connection.exec_driver_sql(query, (shard, *run_ids)).fetchall()

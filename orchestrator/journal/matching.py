@@ -59,6 +59,7 @@ def _fits(run: RunSummary, where: RunFilter) -> bool:
         and (where.launched_before is None or run.launched_at < where.launched_before)
         and (not where.stuck or run.status == "stuck" or bool(run.parked))
         and (not where.ids or run.run_id in where.ids)
+        and (where.cluster is None or any(one.cluster == where.cluster for one in run.incidents))
         and all(run.tags.get(name) == value for name, value in where.tags.items())
         and (where.text is None or _mentions(run, where.text.lower()))
         and (where.step is None or _is_at(run, where.step))

@@ -8,21 +8,26 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from copy import copy
 from typing import Any
 
 from orchestrator.definition.plan import Plan, decode_plan
 from orchestrator.errors import FencedError, InvalidInputError, RunNotFoundError, UnknownSagaError
-from orchestrator.journal import log
+from orchestrator.journal import clusters, log, operations
 from orchestrator.journal.launches import LaunchRow, launch_rows, plans_of
 from orchestrator.journal.leases import FORGET_AFTER_TTLS
 from orchestrator.journal.matching import counted, found_run, page_of
+from orchestrator.journal.memory_bulks import MemoryBulks
+from orchestrator.journal.memory_tables import Backup, ShardTable, Tables
 from orchestrator.journal.plans import check_same
 from orchestrator.journal.port import (
+    Archived,
+    ClusterPage,
     InboxItem,
     Launched,
     LaunchRequest,
     LeaseState,
+    OperationFilter,
+    OperationPage,
     Page,
     Recorded,
     RunFilter,
@@ -31,7 +36,6 @@ from orchestrator.journal.port import (
     Tenure,
 )
 from orchestrator.journal.records import (
-    Row,
     epoch_after,
     faults,
     recorded,
@@ -46,69 +50,11 @@ from orchestrator.kernel.messages import Launch, Message
 from orchestrator.kernel.summary import RunSummary
 
 
-class _Shard:
-    """One shard's rows in the tables."""
-
-    def __init__(self) -> None:
-        self.log: list[Row] = []
-        self.by_run: dict[str, list[Row]] = {}
-        self.epoch = 0
-        self.cursor_offset = 0
-        self.cursor_at = 0.0
-        self.owner = ""
-        self.expires_at = 0.0
-
-    @property
-    def end(self) -> tuple[int, str]:
-        return (self.log[-1].offset, self.log[-1].hash) if self.log else (0, "")
-
-    def copied(self) -> _Shard:
-        other = copy(self)
-        other.log = list(self.log)
-        other.by_run = {run_id: list(rows) for run_id, rows in self.by_run.items()}
-        return other
-
-    def add(self, row: Row) -> None:
-        self.log.append(row)
-        self.by_run.setdefault(row.run_id, []).append(row)
-
-
-class _Tables:
-    """Everything the journal holds; copied for a transaction that may roll back."""
-
-    def __init__(self, shards: int) -> None:
-        self.shards = [_Shard() for _ in range(shards)]
-        self.alive: dict[str, float] = {}
-        self.inbox: dict[int, tuple[int, str, bytes]] = {}
-        self.last_id = 0
-        self.keys: dict[tuple[str, str], str] = {}
-        self.runs: dict[str, RunSummary] = {}
-        self.plans: dict[str, bytes] = {}
-
-    def copied(self) -> _Tables:
-        other = copy(self)
-        other.shards = [shard.copied() for shard in self.shards]
-        for name in ("alive", "inbox", "keys", "runs", "plans"):
-            setattr(other, name, dict(getattr(self, name)))
-        return other
-
-
-class Backup:
-    """What a ``MemoryJournal`` held at one moment."""
-
-    def __init__(self, tables: _Tables) -> None:
-        self._tables = tables
-
-    def copied(self) -> _Tables:
-        """The tables, for a journal to change."""
-        return self._tables.copied()
-
-
-class MemoryJournal:
+class MemoryJournal(MemoryBulks):
     """A ``Journal`` that forgets everything with its process."""
 
     def __init__(self, shards: int = DEFAULT_SHARDS) -> None:
-        self._tables = _Tables(shards)
+        self._tables = Tables(shards)
         self._lock = threading.RLock()
         self._session: object | None = None
 
@@ -265,6 +211,28 @@ class MemoryJournal:
         with self._lock:
             return page_of(list(self._tables.runs.values()), where, cursor, limit)
 
+    def clusters(
+        self,
+        sagas: Sequence[str] = (),
+        cursor: str | None = None,
+        limit: int = 50,
+        prefix: str = "",
+    ) -> ClusterPage:
+        """A page of clusters of open incidents; see the port."""
+        with self._lock:
+            runs = self._tables.runs.values()
+            return clusters.page_in_memory(runs, sagas, prefix, cursor, limit)
+
+    def noticed(self) -> dict[str, float]:
+        """When people were last told of a cluster."""
+        with self._lock:
+            return dict(self._tables.notices)
+
+    def claim_notice(self, cluster: str, now: float, every_s: float) -> bool:
+        """Whether it is the caller who tells people of a cluster now; see the port."""
+        with self._lock:
+            return clusters.claim_in_memory(self._tables.notices, cluster, now, every_s)
+
     def counts(self) -> dict[str, dict[str, int]]:
         """Saga to status to number of runs."""
         with self._lock:
@@ -279,6 +247,23 @@ class MemoryJournal:
         with self._lock:
             rows = self._tables.shards[shard].log[after : after + limit]
         return [recorded(row) for row in rows]
+
+    def operations(
+        self, where: OperationFilter, cursor: str | None = None, limit: int = 50
+    ) -> OperationPage:
+        """A page of what was done to runs, newest first. Raises ``InvalidInputError``."""
+        with self._lock:
+            rows = [row for shard in self._tables.shards for row in shard.log]
+            sagas = {run_id: run.saga for run_id, run in self._tables.runs.items()}
+        return operations.page_of(rows, sagas, where, cursor, limit)
+
+    def altered(self, shard: int, run_ids: Sequence[str]) -> dict[str, list[int]]:
+        """Events of these runs that the hash chain doesn't vouch for."""
+        with self._lock:
+            state = self._tables.shards[shard]
+            rows = [row for run_id in run_ids for row in state.by_run.get(run_id, ())]
+            hashes = {0: "", **{row.offset: row.hash for row in state.log}}
+        return operations.unlinked(rows, hashes)
 
     def end(self, shard: int) -> int:
         """The offset of the shard's last record."""
@@ -306,6 +291,14 @@ class MemoryJournal:
                 for number, shard in enumerate(self._tables.shards)
                 if shard.owner
             ]
+
+    def archived(self, run_ids: Sequence[str]) -> dict[str, str]:  # noqa: ARG002 - the port's signature
+        """Nothing is archived from memory."""
+        return {}
+
+    def archives(self) -> Archived:
+        """Nothing."""
+        return Archived(0, 0, 0)
 
     def verify(self) -> Iterator[str]:
         """Walk every shard's log; one line per thing that is wrong."""
@@ -357,6 +350,9 @@ class MemoryJournal:
         self._post(row.shard, row.run_id, row.message.encode())
         return Launched(row.run_id, row.shard, created=True)
 
+    def _held(self) -> Tables:
+        return self._tables
+
     def _post(self, shard: int, run_id: str, data: bytes) -> None:
         self._tables.last_id += 1
         self._tables.inbox[self._tables.last_id] = (shard, run_id, data)
@@ -370,5 +366,5 @@ class MemoryJournal:
         self._tables.plans[plan_hash] = plan.encoded()
 
 
-def _is_free(shard: _Shard, now: float) -> bool:
+def _is_free(shard: ShardTable, now: float) -> bool:
     return not shard.owner or shard.expires_at <= now

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import msgspec
 
 from orchestrator.definition.plan import Plan
-from orchestrator.kernel.events import Event
+from orchestrator.journal.bulk import BulkJournal
+from orchestrator.kernel.events import CommandKind, Event
 from orchestrator.kernel.messages import Message
 from orchestrator.kernel.summary import RunSummary
 
@@ -66,6 +67,8 @@ class ShardWrite(msgspec.Struct, frozen=True):
     """Inbox ids to delete."""
     cursor_offset: int
     cursor_at: float
+    relieved: Sequence[str] = ()
+    """Those of the runs that had incidents before: what is left of them is in ``runs``."""
 
 
 class LeaseState(msgspec.Struct, frozen=True):
@@ -95,6 +98,67 @@ class RunFilter(msgspec.Struct, frozen=True, omit_defaults=True):
     step: str | None = None
     """Runs that are at, or parked at, this step."""
     ids: tuple[str, ...] = ()
+    cluster: str | None = None
+    """Runs with an open incident of this cluster."""
+
+
+class Cluster(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Open incidents of one cause, in the words of the newest. Times are epoch seconds."""
+
+    cluster: str
+    saga: str
+    step: str
+    """Of a fan-out's instances, the step they are made from."""
+    kind: CommandKind
+    message: str
+    incidents: int
+    runs: int
+    acked: int
+    """How many of the incidents somebody has taken on."""
+    first: float
+    """When the oldest was opened."""
+    last: float
+    newest: str
+    """The run of the newest."""
+    error: str = ""
+    frame: str = ""
+
+
+class ClusterPage(msgspec.Struct, frozen=True):
+    """One page of clusters: those with incidents that nobody took on first, then the largest."""
+
+    clusters: tuple[Cluster, ...]
+    cursor: str | None
+
+
+class OperationFilter(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which operations to list; times in epoch seconds. ``operation`` is its name: retry, skip, cancel and so on."""
+
+    actor: str | None = None
+    operation: str | None = None
+    saga: str | None = None
+    sagas: tuple[str, ...] = ()
+    """Only of these, if any are named: what the asker may see."""
+    run: str | None = None
+    """The whole id of a run."""
+    after: float | None = None
+    before: float | None = None
+    refused: bool = False
+    """Only those that were refused."""
+
+
+class Operated(msgspec.Struct, frozen=True):
+    """An operation as its event records it. The record's event is None where it can't be read any more."""
+
+    record: Recorded
+    saga: str
+
+
+class OperationPage(msgspec.Struct, frozen=True):
+    """One page of operations, newest first. ``cursor`` continues, None at the end."""
+
+    operations: tuple[Operated, ...]
+    cursor: str | None
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -119,11 +183,19 @@ class LaunchRequest(msgspec.Struct, frozen=True):
     plan: Plan
 
 
+class Archived(msgspec.Struct, frozen=True):
+    """How much was moved from the journal to files."""
+
+    files: int
+    runs: int
+    events: int
+
+
 Summarize = Callable[[Plan, list[Recorded]], RunSummary]
 """Makes a run's read-model row from its plan and its events."""
 
 
-class WriterJournal(Protocol):
+class WriterJournal(BulkJournal, Protocol):
     """What a coordinator needs. Errors: ``FencedError``, ``OutcomeUnknownError``, ``JournalUnavailableError``."""
 
     def shards(self) -> int:
@@ -180,7 +252,7 @@ class WriterJournal(Protocol):
         ...
 
 
-class ReaderJournal(Protocol):
+class ReaderJournal(BulkJournal, Protocol):
     """What clients and views need."""
 
     def launch(self, requests: Sequence[LaunchRequest], session: Any = None) -> list[Launched]:
@@ -203,6 +275,24 @@ class ReaderJournal(Protocol):
         """A page of runs."""
         ...
 
+    def clusters(
+        self,
+        sagas: Sequence[str] = (),
+        cursor: str | None = None,
+        limit: int = 50,
+        prefix: str = "",
+    ) -> ClusterPage:
+        """A page of clusters of open incidents, of these sagas if any are named, with ids that begin so."""
+        ...
+
+    def noticed(self) -> dict[str, float]:
+        """When people were last told of a cluster."""
+        ...
+
+    def claim_notice(self, cluster: str, now: float, every_s: float) -> bool:
+        """Whether it is the caller who tells people of a cluster now: true for one caller in ``every_s``."""
+        ...
+
     def counts(self) -> dict[str, dict[str, int]]:
         """Saga to status to number of runs."""
         ...
@@ -213,6 +303,17 @@ class ReaderJournal(Protocol):
 
     def feed(self, shard: int, after: int, limit: int) -> list[Recorded]:
         """The shard's log from ``after`` on (exclusive), without holes."""
+        ...
+
+    def operations(
+        self, where: OperationFilter, cursor: str | None = None, limit: int = 50
+    ) -> OperationPage:
+        """A page of what operators and clients did to runs, refused or not."""
+        ...
+
+    def altered(self, shard: int, run_ids: Sequence[str]) -> dict[str, list[int]]:
+        """Offsets of events of these runs that aren't what was written, or don't follow what was written before
+        them, by the shard's hash chain. Runs without any aren't in it."""
         ...
 
     def end(self, shard: int) -> int:
@@ -230,6 +331,14 @@ class ReaderJournal(Protocol):
 
     def leases(self) -> list[LeaseState]:
         """Who writes what."""
+        ...
+
+    def archived(self, run_ids: Sequence[str]) -> dict[str, str]:
+        """How those of the runs ended that were moved to an archive: ``completed`` or ``compensated``."""
+        ...
+
+    def archives(self) -> Archived:
+        """How much was archived."""
         ...
 
     def verify(self) -> Iterable[str]:

@@ -6,6 +6,7 @@ Every column travels as one text parameter, so the cost per event in this proces
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -18,6 +19,8 @@ from orchestrator.journal.array_text import (
     optional_texts,
     texts,
 )
+from orchestrator.journal.clusters import COLUMNS as INCIDENT_COLUMNS
+from orchestrator.journal.clusters import incident_rows
 from orchestrator.journal.held_connection import HeldConnection, KeyTakenError
 from orchestrator.journal.port import InboxItem, ShardWrite, Tenure
 from orchestrator.journal.records import Row, rows_of
@@ -29,7 +32,7 @@ _RUN_SOURCE = """
         %s::text[], %s::int[], %s::text[], %s::int[], %s::text[], %s::text[], %s::bool[],
         %s::float8[], %s::float8[], %s::text[], string_to_array(%s, chr(10)), %s::float8[],
         string_to_array(%s, chr(10)), %s::text[],
-        string_to_array(%s, chr(10)), string_to_array(%s, chr(10))
+        string_to_array(%s, chr(10)), string_to_array(%s, chr(10)), string_to_array(%s, chr(10))
     )"""
 
 UPSERT_RUNS = f"""
@@ -40,7 +43,7 @@ UPSERT_RUNS = f"""
 # The tenure check (`held`) locks the shard's row, so that a turn without events is fenced as well; with events the
 # primary key fences it in any case, unless the log was restored from a backup and is shorter now: so the record that
 # this turn follows has to be there. Nothing is written unless every tenure holds.
-APPEND = f"""
+_APPEND = f"""
 WITH held AS MATERIALIZED (
     SELECT s.shard FROM saga_shard s
     JOIN unnest(%s::int[], %s::int[], %s::bigint[], %s::text[]) AS t(shard, epoch, previous, chain)
@@ -67,9 +70,28 @@ WITH held AS MATERIALIZED (
     UPDATE saga_shard s SET cursor_offset = t.cursor_offset, cursor_at = t.cursor_at
     FROM unnest(%s::int[], %s::bigint[], %s::float8[]) AS t(shard, cursor_offset, cursor_at)
     WHERE t.shard = s.shard AND (SELECT ok FROM allowed)
-)
+) {{more}}
 SELECT shard FROM held
 """  # noqa: S608 - made of constants
+APPEND = _APPEND.format(more="")
+
+# Only for turns that change an incident: what is removed and what is written are never the same row.
+APPEND_INCIDENTS = _APPEND.format(
+    more=f""", relieved AS (
+    DELETE FROM saga_incident i USING unnest(%s::text[]) AS t(run_id)
+    WHERE i.run_id = t.run_id AND (SELECT ok FROM allowed) AND NOT EXISTS (
+        SELECT FROM unnest(%s::text[], %s::text[]) AS k(run_id, step)
+        WHERE k.run_id = i.run_id AND k.step = i.step
+    )
+), opened AS (
+    INSERT INTO saga_incident ({", ".join(INCIDENT_COLUMNS)})
+    SELECT * FROM unnest(
+        %s::text[], %s::text[], %s::int[], %s::text[], %s::text[], %s::float8[], %s::bool[]
+    ) WHERE (SELECT ok FROM allowed)
+    ON CONFLICT (run_id, step) DO UPDATE SET
+        cluster = excluded.cluster, since = excluded.since, acked = excluded.acked
+)"""  # noqa: S608 - made of constants
+)
 
 # Never more than `limit` rows a shard are looked at, however long the queue is.
 INBOX = """
@@ -91,9 +113,10 @@ ORDER BY e.shard LIMIT 1
 def append(held: HeldConnection, writes: Sequence[ShardWrite]) -> list[Tenure]:
     """Write one turn. Errors as in the port."""
     parameters, after = _parameters(writes)
+    changed = _incident_columns(writes)
     tenures = [write.tenure for write in writes]
     try:
-        rows = held.write(APPEND, parameters)
+        rows = held.write(APPEND_INCIDENTS if changed else APPEND, (*parameters, *changed))
     except KeyTakenError as error:
         raise FencedError(_taken(held, tenures)) from error
     if len(rows) != len(writes):
@@ -113,7 +136,7 @@ def inbox(
 def run_columns(rows: Sequence[RunRow]) -> list[str]:
     """The parameters of ``UPSERT_RUNS``."""
     if not rows:
-        return [*["{}"] * 10, "", "{}", "", "{}", "", ""]
+        return [*["{}"] * 10, "", "{}", "", "{}", "", "", ""]
     columns = list(zip(*rows, strict=True))
     return [
         texts(columns[0]),
@@ -132,6 +155,7 @@ def run_columns(rows: Sequence[RunRow]) -> list[str]:
         texts(columns[13]),
         lines(columns[14]),
         lines(columns[15]),
+        lines(columns[16]),
     ]
 
 
@@ -165,6 +189,27 @@ def _parameters(writes: Sequence[ShardWrite]) -> tuple[tuple[object, ...], list[
         numbers(tenure.cursor_offset for tenure in after),
         numbers(tenure.cursor_at for tenure in after),
     ), after
+
+
+def _incident_columns(writes: Sequence[ShardWrite]) -> list[str]:
+    """What ``APPEND_INCIDENTS`` takes beyond ``APPEND``; nothing if no incident changes."""
+    relieved = [run_id for write in writes for run_id in write.relieved]
+    rows = [row for write in writes for row in incident_rows(write.runs)]
+    if not relieved and not rows:
+        return []
+    columns: list[tuple[Any, ...]] = list(zip(*rows, strict=True)) if rows else [()] * 7
+    return [
+        texts(relieved),
+        texts(columns[0]),
+        texts(columns[1]),
+        texts(columns[0]),
+        texts(columns[1]),
+        numbers(columns[2]),
+        texts(columns[3]),
+        texts(columns[4]),
+        numbers(columns[5]),
+        booleans(columns[6]),
+    ]
 
 
 def _event_columns(rows: Sequence[Row]) -> list[str]:

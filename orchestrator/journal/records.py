@@ -7,8 +7,10 @@ functions over plain tuples.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
+from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
@@ -36,6 +38,16 @@ class Row(NamedTuple):
     at: float
     actor: str
     data: str
+    hash: str
+
+
+class Stretch(msgspec.Struct, frozen=True, array_like=True):
+    """Consecutive records of a shard: ``before`` is the hash of the record before them, ``hash`` of the last."""
+
+    shard: int
+    first: int
+    last: int
+    before: str
     hash: str
 
 
@@ -115,11 +127,44 @@ def link(
     ).hexdigest()
 
 
-def faults(rows: Sequence[Row], end: tuple[int, str]) -> tuple[list[str], tuple[int, str]]:
-    """What is wrong with these rows of one shard, which follow a log that ends with ``end``; and the new end."""
+def stretches_of(
+    rows: Iterable[Row], before: Mapping[tuple[int, int], str] = MappingProxyType({})
+) -> list[Stretch]:
+    """The stretches that rows in order of shard and offset make; ``before`` has hashes of the records before them."""
+    found: list[Stretch] = []
+    for row in rows:
+        last = found[-1] if found else None
+        if last is not None and (last.shard, last.last + 1) == (row.shard, row.offset):
+            found[-1] = Stretch(last.shard, last.first, row.offset, last.before, row.hash)
+        else:
+            chain = before.get((row.shard, row.offset - 1), "")
+            found.append(Stretch(row.shard, row.offset, row.offset, chain, row.hash))
+    return found
+
+
+def faults(
+    rows: Sequence[Row], end: tuple[int, str], archived: Sequence[Stretch] = ()
+) -> tuple[list[str], tuple[int, str]]:
+    """What is wrong with these rows of one shard, which follow a log that ends with ``end``; and the new end.
+
+    ``archived`` are stretches of it that were moved to files, in order, as read after the rows.
+    """
     found: list[str] = []
     offset, chain = end
+    firsts = [stretch.first for stretch in archived]
     for row in rows:
+        while row.offset > offset + 1 and (index := bisect_right(firsts, offset + 1)):
+            gone = archived[index - 1]
+            if gone.last <= offset:
+                break
+            if gone.first == offset + 1 and gone.before != chain:
+                found.append(
+                    f"shard {gone.shard} offset {gone.first}: what was archived from here on follows"
+                    " another record"
+                )
+            offset, chain = gone.last, gone.hash
+        if row.offset <= offset:
+            continue  # archived since it was read
         place = f"shard {row.shard} offset {row.offset}"
         if row.offset != offset + 1:
             found.append(f"{place}: follows offset {offset}, so records are missing")

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from orchestrator.errors import EncodingError
+from orchestrator.kernel.incidents import Incident
 from orchestrator.kernel.messages import Launch
 from orchestrator.kernel.summary import RunSummary
 
@@ -28,11 +29,16 @@ COLUMNS = (
     "reason",
     "steps",
     "parked",
+    "incidents",
 )
-CHANGING = ("status", "open", "updated_at", "ended_at", "result", "reason", "steps", "parked")
+CHANGING = (
+    *("status", "open", "updated_at", "ended_at", "result", "reason"),
+    *("steps", "parked", "incidents"),
+)
 """What a run's later writes may change; the rest is fixed at launch."""
 
 _encode = msgspec.json.Encoder().encode
+_incidents = msgspec.json.Decoder(tuple[Incident, ...])
 
 RunRow = tuple[Any, ...]
 
@@ -57,6 +63,7 @@ def run_row(run: RunSummary) -> RunRow:
             run.reason.replace("\0", "\ufffd"),  # PostgreSQL has no text with nulls
             _encode(run.steps).decode() if run.steps else "[]",
             _encode(run.parked).decode() if run.parked else "[]",
+            _encode(run.incidents).decode() if run.incidents else "[]",
         )
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise EncodingError(
@@ -84,6 +91,7 @@ def summary_of(row: Sequence[Any]) -> RunSummary:
         reason=row[13],
         steps=tuple(decode(row[14])),
         parked=tuple(decode(row[15])),
+        incidents=() if row[16] == "[]" else _incidents.decode(row[16]),
     )
 
 

@@ -29,6 +29,13 @@ _Ordered = Text().with_variant(Text(collation="C"), "postgresql")
 """Compared byte by byte, so that prefixes are ranges and every database sorts alike."""
 _Counter = BigInteger().with_variant(Integer(), "sqlite")
 
+AUDITED = """
+    type IN ('StepRetried', 'StepSkipped', 'StepResolved', 'HeuristicForgotten', 'SignalReceived',
+        'RunPaused', 'RunResumed', 'OperationRefused')
+    OR (type = 'CompensationStarted' AND actor <> '')
+"""
+"""Which events are somebody's doing. An index holds them alone, so an audit is as fast beside a million runs."""
+
 EVENT = Table(
     "saga_event",
     METADATA,
@@ -42,6 +49,14 @@ EVENT = Table(
     Column("data", Text, nullable=False),
     Column("hash", Text, nullable=False),
     Index("saga_event_run", "run_id", "offset"),
+    Index(
+        "saga_event_audit",
+        "at",
+        "shard",
+        "offset",
+        postgresql_where=text(AUDITED),
+        sqlite_where=text(AUDITED),
+    ),
 )
 """The log. The primary key decides who can write."""
 
@@ -115,6 +130,7 @@ RUN = Table(
     Column("reason", Text, nullable=False),
     Column("steps", Text, nullable=False),
     Column("parked", Text, nullable=False),
+    Column("incidents", Text, nullable=False, server_default=text("'[]'")),
     Index("saga_run_launched", "launched_at", "run_id"),
     Index("saga_run_status", "status", "launched_at", "run_id"),
     Index("saga_run_saga", "saga", "launched_at", "run_id"),
@@ -124,9 +140,63 @@ RUN = Table(
         postgresql_where=text("open"),
         sqlite_where=text("open"),
     ),
+    Index(
+        "saga_run_ended",
+        "ended_at",
+        "run_id",
+        postgresql_where=text("NOT open"),
+        sqlite_where=text("NOT open"),
+    ),
     postgresql_with={"fillfactor": 70},  # room to update a row where it stands
 )
 """The read model: one ``RunSummary`` a row, made at launch, replaced by the writer, rebuilt from the log."""
+
+INCIDENT = Table(
+    "saga_incident",
+    METADATA,
+    Column("run_id", _Ordered, primary_key=True),
+    Column("step", _Ordered, primary_key=True),
+    Column("shard", Integer, nullable=False),
+    Column("saga", Text, nullable=False),
+    Column("cluster", _Ordered, nullable=False),
+    Column("since", Double, nullable=False),
+    Column("acked", Boolean, nullable=False),
+    Index("saga_incident_cluster", "cluster", "since", "run_id"),
+)
+"""Open incidents, an index of what ``saga_run.incidents`` holds: written and removed with it, made from it anew."""
+
+NOTICE = Table(
+    "saga_notice",
+    METADATA,
+    Column("cluster", _Ordered, primary_key=True),
+    Column("at", Double, nullable=False),
+)
+"""When people were last told of a cluster; whoever changes the row tells them."""
+
+BULK = Table(
+    "saga_bulk",
+    METADATA,
+    Column("id", _Ordered, primary_key=True),
+    Column("created_at", Double, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("data", Text, nullable=False),
+    Index("saga_bulk_created", "created_at"),
+)
+"""Bulk operations; ``data`` is all of one but what came of its runs."""
+
+BULK_ITEM = Table(
+    "saga_bulk_item",
+    METADATA,
+    Column("bulk", _Ordered, primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("run_id", _Ordered, nullable=False),
+    Column("wave", Integer, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Index("saga_bulk_item_outcome", "bulk", "outcome", "position"),
+)
+"""The runs of each, in the order they are taken."""
 
 PLAN = Table(
     "saga_plan",
@@ -138,3 +208,35 @@ PLAN = Table(
     UniqueConstraint("saga", "version", name="saga_plan_version"),
 )
 """Plans under their content hash; one per saga and version."""
+
+ARCHIVE = Table(
+    "saga_archive",
+    METADATA,
+    Column("id", _Counter, primary_key=True, autoincrement=True),
+    Column("name", _Ordered, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("runs", BigInteger, nullable=False),
+    Column("events", BigInteger, nullable=False),
+    UniqueConstraint("name", name="saga_archive_name"),
+)
+"""Files that finished runs were moved to, and how many of them; see ``archive_removal``."""
+
+ARCHIVED_RUN = Table(
+    "saga_archived_run",
+    METADATA,
+    Column("run_id", _Ordered, primary_key=True),
+    Column("archive", BigInteger, nullable=False),
+    Column("status", Text, nullable=False),
+)
+"""Which file has a run, and how it ended: what is left of it here, beside its launch key."""
+
+ANCHOR = Table(
+    "saga_anchor",
+    METADATA,
+    Column("shard", Integer, primary_key=True, autoincrement=False),
+    Column("first", BigInteger, primary_key=True, autoincrement=False),
+    Column("last", BigInteger, nullable=False),
+    Column("before", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+)
+"""Stretches of a shard's log that were archived: the hash of the record before, and of the last one in it."""

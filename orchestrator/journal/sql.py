@@ -9,21 +9,36 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from orchestrator.definition.plan import Plan
 from orchestrator.errors import InvalidInputError, RunNotFoundError, SchemaError
-from orchestrator.journal import launches, leases, listing, log, postgresql, sqlite
+from orchestrator.journal import (
+    archive_removal,
+    clusters,
+    launches,
+    leases,
+    listing,
+    log,
+    operations,
+    postgresql,
+    sqlite,
+)
+from orchestrator.journal.bulk_rows import SEND, SEND_POSTGRESQL, SqlBulks
 from orchestrator.journal.database import Database, meaning
 from orchestrator.journal.held_connection import HeldConnection
 from orchestrator.journal.plans import PlanStore
 from orchestrator.journal.port import (
+    Archived,
+    ClusterPage,
     InboxItem,
     Launched,
     LaunchRequest,
     LeaseState,
+    OperationFilter,
+    OperationPage,
     Page,
     Recorded,
     RunFilter,
@@ -40,13 +55,8 @@ from orchestrator.kernel.summary import RunSummary
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-_SEND = text(
-    "INSERT INTO saga_inbox (shard, run_id, message)"
-    " SELECT shard, run_id, CAST(:message AS text) FROM saga_run WHERE run_id = :run_id"
-)
 
-
-class SqlJournal:
+class SqlJournal(SqlBulks):
     """A ``Journal`` in a database whose tables ``upgrade`` has made.
 
     ``source`` is a URL or an engine. A PostgreSQL engine is used as it is (and stays open after ``close``); of a
@@ -60,6 +70,11 @@ class SqlJournal:
         self._plans = PlanStore(self._database)
         self._shards = 0
         self._held = HeldConnection(self._database.engine) if self._database.is_postgresql else None
+
+    @property
+    def database(self) -> Database:
+        """For what else is kept in the journal's database."""
+        return self._database
 
     @property
     def engine(self) -> Engine:
@@ -158,11 +173,12 @@ class SqlJournal:
     def send(self, run_id: str, message: Message) -> None:
         """Put a message for a run into its shard's inbox. Raises ``RunNotFoundError``, ``EncodingError``."""
         values = {"run_id": run_id, "message": encode_message(message).decode()}
-        write = (
-            self._database.write_single if self._database.is_postgresql else self._database.write
-        )
+        if self._database.is_postgresql:
+            write, statement = self._database.write_single, SEND_POSTGRESQL
+        else:
+            write, statement = self._database.write, SEND
         if "\0" in run_id or not write(
-            lambda connection: connection.execute(_SEND, values).rowcount
+            lambda connection: connection.execute(statement, values).rowcount
         ):
             raise RunNotFoundError(f"there is no run {run_id!r}")
 
@@ -174,6 +190,28 @@ class SqlJournal:
         """A page of runs, newest first. Raises ``InvalidInputError`` for a malformed cursor."""
         return self._database.read(
             lambda connection: listing.page(connection, where, cursor, limit)
+        )
+
+    def clusters(
+        self,
+        sagas: Sequence[str] = (),
+        cursor: str | None = None,
+        limit: int = 50,
+        prefix: str = "",
+    ) -> ClusterPage:
+        """A page of clusters of open incidents; see the port. Raises ``InvalidInputError`` for a malformed cursor."""
+        return self._database.read(
+            lambda connection: clusters.page(connection, sagas, prefix, cursor, limit)
+        )
+
+    def noticed(self) -> dict[str, float]:
+        """When people were last told of a cluster."""
+        return self._database.read(clusters.noticed)
+
+    def claim_notice(self, cluster: str, now: float, every_s: float) -> bool:
+        """Whether it is the caller who tells people of a cluster now; see the port."""
+        return self._database.write(
+            lambda connection: clusters.claim(connection, cluster, now, every_s)
         )
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -191,6 +229,20 @@ class SqlJournal:
         )
         return [recorded(row) for row in rows]
 
+    def operations(
+        self, where: OperationFilter, cursor: str | None = None, limit: int = 50
+    ) -> OperationPage:
+        """A page of what was done to runs, newest first. Raises ``InvalidInputError``."""
+        return self._database.read(
+            lambda connection: operations.page(connection, where, cursor, limit)
+        )
+
+    def altered(self, shard: int, run_ids: Sequence[str]) -> dict[str, list[int]]:
+        """Events of these runs that the hash chain doesn't vouch for."""
+        return self._database.read(
+            lambda connection: operations.altered(connection, shard, run_ids)
+        )
+
     def end(self, shard: int) -> int:
         """The offset of the shard's last record, to find out what a commit without an answer did."""
         return self._database.read(lambda connection: log.end_of(connection, shard))[0]
@@ -206,6 +258,14 @@ class SqlJournal:
     def leases(self) -> list[LeaseState]:
         """Every lease that is held."""
         return self._database.read(leases.states)
+
+    def archived(self, run_ids: Sequence[str]) -> dict[str, str]:
+        """How those of the runs ended that were moved to an archive."""
+        return self._database.read(lambda connection: listing.archived(connection, run_ids))
+
+    def archives(self) -> Archived:
+        """How much was archived."""
+        return self._database.read(archive_removal.totals)
 
     def verify(self) -> Iterator[str]:
         """Walk every shard's log; one line per thing that is wrong."""

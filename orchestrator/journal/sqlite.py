@@ -8,6 +8,8 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from orchestrator.errors import FencedError
+from orchestrator.journal.clusters import COLUMNS as INCIDENT_COLUMNS
+from orchestrator.journal.clusters import incident_rows
 from orchestrator.journal.database import Database
 from orchestrator.journal.port import ShardWrite, Tenure
 from orchestrator.journal.records import Row, rows_of
@@ -20,6 +22,10 @@ INSERT_EVENTS = """
 UPSERT_RUNS = f"""
     INSERT INTO saga_run ({", ".join(COLUMNS)}) VALUES ({", ".join("?" * len(COLUMNS))})
     ON CONFLICT (run_id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in CHANGING)}
+"""  # noqa: S608 - made of constants
+RELIEVE = "DELETE FROM saga_incident WHERE run_id = ?"
+INSERT_INCIDENTS = f"""
+    INSERT INTO saga_incident ({", ".join(INCIDENT_COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?)
 """  # noqa: S608 - made of constants
 CONSUME = "DELETE FROM saga_inbox WHERE id = ?"
 MOVE = """
@@ -65,5 +71,10 @@ def _write(
         except IntegrityError as error:
             raise FencedError(after.shard) from error
     upsert_runs(connection, shown)
+    if write.relieved:
+        connection.exec_driver_sql(RELIEVE, [(run_id,) for run_id in write.relieved])
+    opened = incident_rows(write.runs)
+    if opened:
+        connection.exec_driver_sql(INSERT_INCIDENTS, list(opened))
     if write.consumed:
         connection.exec_driver_sql(CONSUME, [(id_,) for id_ in write.consumed])

@@ -15,6 +15,7 @@ from orchestrator.kernel import messages as msg
 from orchestrator.kernel.backoff import ALWAYS_FINAL, delay_s
 from orchestrator.kernel.evolve import evolve, launched
 from orchestrator.kernel.operate import operate
+from orchestrator.kernel.pause import goes_on
 from orchestrator.kernel.program import RESULT, Program
 from orchestrator.kernel.state import (
     ENDED,
@@ -56,6 +57,7 @@ def launch(program: Program, message: msg.Launch) -> Turn:
         input=message.input,
         key=message.key,
         tags=message.tags,
+        trace=message.trace,
     )
     events: list[ev.Event] = [event]
     return Turn(events, _conclude(launched(program, event), events, message.at))
@@ -94,6 +96,8 @@ def _meaning(run: RunState, message: msg.Message) -> list[ev.Event]:
 def _outstanding(run: RunState, message: msg.Reply | msg.Expired) -> StepState | None:
     step = run.steps.get(message.step)
     if step is None or step.status not in EXECUTING:
+        return None
+    if isinstance(message, msg.Expired) and not goes_on(run, message.step):
         return None
     if KIND[step.status] != message.kind or step.attempt != message.attempt:
         return None
@@ -215,9 +219,12 @@ def _retry_at(
     if policy.attempts is not None and failed >= policy.attempts:
         return None
     at = message.at + delay_s(policy, failed, f"{run.run_id}:{message.step}:{message.kind}")
-    if policy.budget_s is not None and at > step.since + policy.budget_s:
+    pause = run.paused
+    lost_s = 0.0 if pause is None else pause.lost_s(step.since, message.at)
+    if policy.budget_s is not None and at > step.since + policy.budget_s + lost_s:
         return None
-    if message.kind == "do" and run.deadline is not None and at > run.deadline:
+    lost_s = 0.0 if pause is None else pause.lost_s(0.0, message.at)
+    if message.kind == "do" and run.deadline is not None and at > run.deadline + lost_s:
         return None
     return at
 
@@ -227,6 +234,8 @@ def _policy(call: Call, kind: ev.CommandKind) -> RetryPolicy:
 
 
 def _timer(run: RunState, message: msg.TimerFired) -> list[ev.Event]:
+    if run.paused is not None and (message.step is None or not _is_voting(run, message.step)):
+        return []
     if message.step is None:
         if run.deadline is None or message.at < run.deadline or not interruptible(run):
             return []
@@ -242,6 +251,10 @@ def _timer(run: RunState, message: msg.TimerFired) -> list[ev.Event]:
     if step.status is Status.VOTING:
         return decide_group.timed_out(run, message.step, message.at)
     return []
+
+
+def _is_voting(run: RunState, key: str) -> bool:
+    return key in run.steps and goes_on(run, key)
 
 
 def _signal(run: RunState, message: msg.Signal) -> list[ev.Event]:

@@ -11,6 +11,7 @@ from orchestrator.kernel import events as ev
 from orchestrator.kernel import messages as msg
 from orchestrator.kernel.backoff import ALWAYS_FINAL, delay_s
 from orchestrator.kernel.group import must_recall
+from orchestrator.kernel.pause import goes_on
 from orchestrator.kernel.pending import pending
 from orchestrator.kernel.state import KIND, Phase, RunState, Status, StepState
 from orchestrator.kernel.two_phase import (
@@ -81,7 +82,7 @@ def recovered(run: RunState, at: float) -> list[ev.Event]:
     return [
         _withdrawal(run, key, at, reason, None, "retry", at, counts=False)
         for key, step in run.steps.items()
-        if step.status is Status.VOTING and not rests(step, at)
+        if step.status is Status.VOTING and not rests(step, at) and goes_on(run, key)
     ]
 
 

@@ -37,6 +37,8 @@ class Failure(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
     kinds: tuple[str, ...] = ()
     traceback: str = ""
     data: Any = None
+    frame: str = ""
+    """The innermost function of the user's own code that it came through, as ``module:function``."""
 
 
 class _Event(msgspec.Struct, gc=False, frozen=True, tag=True, omit_defaults=True, kw_only=True):
@@ -59,6 +61,8 @@ class RunLaunched(_Event, frozen=True):
     input: dict[str, Any]
     key: str | None = None
     tags: dict[str, str] = {}
+    trace: dict[str, str] = {}
+    """The trace the launch belongs to, as W3C headers; the run's commands go on with it."""
 
 
 class StepSucceeded(_Event, frozen=True):
@@ -143,6 +147,20 @@ class CompensationStarted(_Event, frozen=True):
     reason: str
     step: str | None = None
     failure: Failure | None = None
+    operation: str = ""
+    """What an operator asked for that led to it: cancel, compensate, resolve."""
+
+
+class RunPaused(_Event, frozen=True):
+    """An operator had the run stand still: nothing new is sent, no time passes for it."""
+
+    reason: str = ""
+
+
+class RunResumed(_Event, frozen=True):
+    """An operator had a paused run go on; what had time left when it was paused has as much now."""
+
+    reason: str = ""
 
 
 class CallbackDelivered(_Event, frozen=True):
@@ -283,6 +301,13 @@ class HeuristicForgotten(_Event, frozen=True):
     reason: str = ""
 
 
+class IncidentAcknowledged(_Event, frozen=True):
+    """An operator took an incident on: nobody needs to be told of it any more."""
+
+    step: str
+    reason: str = ""
+
+
 Event = (
     RunLaunched
     | StepSucceeded
@@ -310,4 +335,7 @@ Event = (
     | BranchAborted
     | HeuristicFound
     | HeuristicForgotten
+    | IncidentAcknowledged
+    | RunPaused
+    | RunResumed
 )

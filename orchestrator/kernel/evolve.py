@@ -15,7 +15,9 @@ from msgspec.structs import replace
 from orchestrator.definition.plan import Call, Wait
 from orchestrator.errors import IllegalEventError
 from orchestrator.kernel import events as ev
+from orchestrator.kernel import evolve_incident
 from orchestrator.kernel.evolve_group import halt_groups, handler_of
+from orchestrator.kernel.pause import paused, resumed
 from orchestrator.kernel.program import Program, callback_name
 from orchestrator.kernel.state import (
     COMPENSATION_STARTED,
@@ -30,6 +32,7 @@ from orchestrator.kernel.state import (
     StepState,
     backing_off,
     interruptible,
+    never_sent,
     only_its_reply_settles,
 )
 from orchestrator.kernel.walk import begin, begin_again, go_on, turn_back
@@ -43,6 +46,7 @@ def launched(program: Program, event: ev.RunLaunched) -> RunState:
         input=event.input,
         key=event.key,
         tags=event.tags,
+        trace=event.trace,
         launched_at=event.at,
         length=1,
     )
@@ -56,7 +60,7 @@ def evolve(run: RunState, event: ev.Event) -> RunState:
     Raises ``IllegalEventError``.
     """
     apply = _APPLY.get(type(event))
-    if run.program.grouped:
+    if run.program.grouped and not isinstance(event, ev.IncidentAcknowledged):
         apply = handler_of(run, event) or apply
     if apply is None:
         raise IllegalEventError(f"run {run.run_id}: {type(event).__name__} can't follow anything")
@@ -72,8 +76,10 @@ def evolve(run: RunState, event: ev.Event) -> RunState:
     if event.request:
         draft.requests = run.requests | {event.request}
     apply(draft, event)
-    if isinstance(event, ev.StepParked | ev.HeuristicFound) and event.kind != "callback":
+    if isinstance(event, ev.StepParked | ev.HeuristicFound):
         _incident(draft, event)
+    if draft.open_incidents:
+        evolve_incident.close_passed(draft)
     return draft
 
 
@@ -208,6 +214,9 @@ def _parked(run: RunState, event: ev.StepParked) -> None:
 
 
 def _incident(run: RunState, event: ev.StepParked | ev.HeuristicFound) -> None:
+    evolve_incident.opened(run, event)
+    if event.kind == "callback":
+        return
     run.incidents += 1
     _call_back(run, "on_stuck", event.at, event.reason, suffix=f"#{run.incidents}")
 
@@ -239,7 +248,7 @@ def _compensation_started(run: RunState, event: ev.CompensationStarted) -> None:
         raise _illegal(run, "can't compensate past the pivot, nor twice")
     for key, step in run.steps.items():
         if step.status in COMPENSATION_STARTED:
-            run.steps[key] = _halted(run, step, event.at)
+            run.steps[key] = _halted(run, key, step, event.at)
     run.phase = Phase.COMPENSATING
     run.reason = event.reason
     run.cause = event.failure
@@ -249,9 +258,9 @@ def _compensation_started(run: RunState, event: ev.CompensationStarted) -> None:
     turn_back(run, event.at)
 
 
-def _halted(run: RunState, step: StepState, at: float) -> StepState:
+def _halted(run: RunState, key: str, step: StepState, at: float) -> StepState:
     """What the start of compensation makes of a step that isn't finished."""
-    if step.status is Status.RUNNING:
+    if step.status is Status.RUNNING and not never_sent(run, key):
         if only_its_reply_settles(run, step, at):
             return step
         return replace(step, status=Status.FAILED, doubt=True, reached=True)
@@ -275,6 +284,7 @@ def _compensated(run: RunState, event: ev.RunCompensated) -> None:
 
 def _ended(run: RunState, at: float, callback: str) -> None:
     run.ended_at = at
+    run.paused = None
     run.signals = ()
     _call_back(run, callback, at, run.reason)
 
@@ -380,4 +390,7 @@ _APPLY: dict[type, Callable[[RunState, Any], None]] = {
     ev.StepSkipped: _skipped,
     ev.StepResolved: _resolved,
     ev.OperationRefused: _nothing,
+    ev.IncidentAcknowledged: evolve_incident.acknowledged,
+    ev.RunPaused: paused,
+    ev.RunResumed: resumed,
 }

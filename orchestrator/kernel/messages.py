@@ -48,6 +48,7 @@ class Launch(_Message, frozen=True):
     input: dict[str, Any]
     key: str | None = None
     tags: dict[str, str] = {}
+    trace: dict[str, str] = {}
 
 
 class Reply(_Message, frozen=True):
@@ -141,9 +142,30 @@ class Forget(_Asked, frozen=True):
     reason: str = ""
 
 
+class Acknowledge(_Asked, frozen=True):
+    """Take on incidents of the run: all that are open, without ``step`` or ``cluster``."""
+
+    step: str | None = None
+    cluster: str | None = None
+    """Only those of this cluster."""
+    reason: str = ""
+
+
+class Pause(_Asked, frozen=True):
+    """Have the run stand still."""
+
+    reason: str = ""
+
+
+class Resume(_Asked, frozen=True):
+    """Have a paused run go on."""
+
+    reason: str = ""
+
+
 class Recovered(_Message, frozen=True):
     """Another coordinator took the run over from the journal: what wasn't decided is aborted."""
 
 
-Operation = Retry | Skip | Resolve | Compensate | Cancel | Forget
+Operation = Retry | Skip | Resolve | Compensate | Cancel | Forget | Acknowledge | Pause | Resume
 Message = Launch | Reply | Expired | TimerFired | Signal | Recovered | Operation

@@ -11,6 +11,8 @@ from orchestrator.errors import ExpressionError, OperationRefusedError
 from orchestrator.kernel import events as ev
 from orchestrator.kernel import messages as msg
 from orchestrator.kernel import operate_group
+from orchestrator.kernel.incidents import incidents
+from orchestrator.kernel.pause import pause, resume
 from orchestrator.kernel.state import (
     ENDED,
     EXECUTING,
@@ -66,12 +68,19 @@ def possible(run: RunState, operation: msg.Operation) -> list[ev.Event]:
             return _skip(run, operation)
         case msg.Resolve():
             return _resolve(run, operation)
-        case msg.Compensate():
-            return _compensate(run, operation, operation.reason or "compensated by an operator")
-        case msg.Cancel():
-            return _compensate(run, operation, operation.reason or "cancelled")
+        case msg.Compensate() | msg.Cancel():
+            told = (
+                "cancelled" if isinstance(operation, msg.Cancel) else "compensated by an operator"
+            )
+            return _compensate(run, operation, operation.reason or told)
         case msg.Forget():
             return operate_group.forget(run, operation)
+        case msg.Acknowledge():
+            return _acknowledge(run, operation)
+        case msg.Pause():
+            return pause(run, operation)
+        case msg.Resume():
+            return resume(run, operation)
 
 
 def _retry(run: RunState, operation: msg.Retry) -> list[ev.Event]:
@@ -211,6 +220,7 @@ def _resolve(run: RunState, operation: msg.Resolve) -> list[ev.Event]:
                 request=operation.request,
                 reason=reason,
                 step=operation.step,
+                operation="resolve",
             ),
         ]
     return [resolved]
@@ -231,8 +241,38 @@ def _compensate(
         raise OperationRefusedError(_PIVOT_OUTSTANDING)
     return [
         ev.CompensationStarted(
-            at=operation.at, actor=operation.actor, request=operation.request, reason=reason
+            at=operation.at,
+            actor=operation.actor,
+            request=operation.request,
+            reason=reason,
+            operation=type(operation).__name__.lower(),
         )
+    ]
+
+
+def _acknowledge(run: RunState, operation: msg.Acknowledge) -> list[ev.Event]:
+    if operation.step is not None:
+        _step(run, operation.step)
+    asked = [
+        one.step
+        for one in incidents(run)
+        if operation.step in {None, one.step} and operation.cluster in {None, one.cluster}
+    ]
+    keys = [key for key in asked if run.open_incidents[key].acked_at is None]
+    if not keys:
+        what = f"step {operation.step!r}" if operation.step else "the run"
+        by = ", ".join(sorted({run.open_incidents[key].acked_by for key in asked}))
+        why = f"was acknowledged by {by or 'somebody'} before" if asked else "has no open incident"
+        raise OperationRefusedError(f"{what} {why}")
+    return [
+        ev.IncidentAcknowledged(
+            at=operation.at,
+            actor=operation.actor,
+            request=operation.request,
+            step=key,
+            reason=operation.reason,
+        )
+        for key in keys
     ]
 
 

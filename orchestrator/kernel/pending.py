@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from orchestrator.kernel.commands import Command, Execute, Timer
+from orchestrator.kernel.pause import goes_on
 from orchestrator.kernel.state import (
     EXECUTING,
     KIND,
@@ -26,7 +27,7 @@ def pending(run: RunState) -> list[Command]:
     commands: list[Command] = []
     for key, step in run.steps.items():
         status = step.status
-        if status not in OUTSTANDING:
+        if status not in OUTSTANDING or (run.paused is not None and not goes_on(run, key)):
             continue
         if status in EXECUTING:
             commands.append(_execute(run, key, step))
@@ -35,7 +36,7 @@ def pending(run: RunState) -> list[Command]:
         elif step.due != math.inf:
             commands.append(Timer(key, step.due))
     deadline = run.deadline
-    if deadline is not None and interruptible(run):
+    if deadline is not None and run.paused is None and interruptible(run):
         commands.append(Timer(None, deadline))
     return commands
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from orchestrator.definition.plan import Call
 from orchestrator.errors import OperationRefusedError
@@ -82,6 +83,7 @@ class Preview(msgspec.Struct, frozen=True):
     """What would be undone, in order, if every undo succeeds."""
     awaits: tuple[str, ...]
     """Steps whose outstanding attempt has to be answered first; what took effect is then undone too.
+    Of a pause: the steps whose answers are still taken.
 
     The last branch of a group that may have committed by itself is among them: what it says is its group's decision.
     """
@@ -103,7 +105,7 @@ def preview(run: RunState, operation: msg.Operation | msg.Signal) -> Preview:
     turn = react(run, operation)
     known = {_dispatch(command) for command in _sent(run)}
     now = [command for command in _sent(turn.run) if _dispatch(command) not in known]
-    play = _Play(turn.run)
+    play = _Play(replace(turn.run, paused=None))  # what happens once it goes on
     play.to_the_end(operation.at)
     sent = [*now, *(command for command in play.sent if _identity(command) not in _ids(now))]
     touched = {command.step for command in sent} | set(play.awaited) | play.depends.keys()
@@ -119,6 +121,8 @@ def preview(run: RunState, operation: msg.Operation | msg.Signal) -> Preview:
             if command.kind in kinds
         )
 
+    under_way = [command.step for command in _sent(run)]
+    pausing = isinstance(operation, msg.Pause)
     return Preview(
         operation=name,
         refused="",
@@ -128,7 +132,7 @@ def preview(run: RunState, operation: msg.Operation | msg.Signal) -> Preview:
         runs=actions("do", "prepare", "callback"),
         settles=actions("commit", "abort"),
         undoes=actions("undo"),
-        awaits=tuple(play.awaited),
+        awaits=tuple(under_way if pausing else play.awaited),
         changes=tuple(_changes(run, play.run, touched)),
         left=tuple(_left(run, play.run, touched)),
         ahead=_ahead(turn.run),

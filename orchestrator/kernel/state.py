@@ -103,6 +103,29 @@ class StepState(msgspec.Struct, gc=False, frozen=True):
     """For a branch: what it did against its group's decision."""
 
 
+class OpenIncident(msgspec.Struct, gc=False, frozen=True):
+    """Since when a step needs a person, and who has taken that on."""
+
+    since: float
+    acked_at: float | None = None
+    acked_by: str = ""
+    ack_reason: str = ""
+
+
+class Paused(msgspec.Struct, gc=False, frozen=True):
+    """Who had a run stand still, and what was under way then."""
+
+    at: float
+    actor: str
+    reason: str
+    under_way: dict[str, int]
+    """Steps that may have been sent before, with their attempt; all else that is outstanding never was."""
+
+    def lost_s(self, since: float, at: float) -> float:
+        """How much time up to ``at`` the pause has taken from what counts from ``since``."""
+        return max(0.0, at - max(self.at, since))
+
+
 class RunState(msgspec.Struct, gc=False):
     """One run. Never changed once it is handed out."""
 
@@ -112,6 +135,7 @@ class RunState(msgspec.Struct, gc=False):
     key: str | None
     tags: dict[str, str]
     launched_at: float
+    trace: dict[str, str] = {}
     phase: Phase = Phase.FORWARD
     pivoted: bool = False
     steps: dict[str, StepState] = {}
@@ -137,15 +161,23 @@ class RunState(msgspec.Struct, gc=False):
     cause: Failure | None = None
     result: Any = None
     ended_at: float | None = None
+    paused: Paused | None = None
+    rested_s: float = 0.0
+    """How long it has stood still, the present pause not counted."""
     incidents: int = 0
+    """How many were opened so far, those of callbacks aside."""
+    open_incidents: dict[str, OpenIncident] = {}
+    """By step: exactly those that are parked."""
     length: int = 0
     """How many events made this state."""
 
     @property
     def deadline(self) -> float | None:
-        """When the saga's own timeout is over; None when it has none, or past the pivot."""
+        """When the saga's own timeout is over, a present pause not counted; None without one, or past the pivot."""
         timeout_s = self.program.plan.timeout_s
-        return None if timeout_s is None or self.pivoted else self.launched_at + timeout_s
+        if timeout_s is None or self.pivoted:
+            return None
+        return self.launched_at + timeout_s + self.rested_s
 
     @property
     def finished(self) -> bool:
@@ -265,6 +297,12 @@ def backing_off(step: StepState, at: float) -> bool:
     return step.due > at and step.attempt > step.base + 1
 
 
+def never_sent(run: RunState, key: str) -> bool:
+    """Whether an outstanding step surely wasn't: it began while the run stood still."""
+    step = run.steps[key]
+    return run.paused is not None and key not in run.paused.under_way and not step.reached
+
+
 def only_its_reply_settles(run: RunState, step: StepState, at: float) -> bool:
     """Whether a running step has an attempt outstanding beside which an undo isn't safe: without a
     barrier the undo could come first and leave the effect behind.
@@ -338,12 +376,13 @@ UNDO_DUE = frozenset({_S.DONE, _S.SKIPPED, _S.FAILED, _S.REFUSED})
 where the plan has no undo for it, its undo has failed."""
 
 COMPENSATION_STARTED: dict[Status, tuple[Status, ...]] = {
-    _S.RUNNING: (_S.FAILED, _S.RUNNING),
+    _S.RUNNING: (_S.FAILED, _S.RUNNING, _S.ABANDONED),
     _S.WAITING: (_S.ABANDONED,),
     _S.SLEEPING: (_S.ABANDONED,),
     _S.PARKED: (_S.FAILED, _S.ABANDONED),
 }
 """What the start of compensation makes of a step that isn't finished. A running step that only its
 own reply can settle (no barrier, an attempt outstanding) stays running until that reply or its
-deadline; a parked step that can't have left anything behind is abandoned.
+deadline; a parked step that can't have left anything behind is abandoned, and so is one that began
+while the run was paused.
 """

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from orchestrator.kernel.incidents import Incident, incidents
 from orchestrator.kernel.state import (
     OUTSTANDING,
     PARKED,
@@ -18,7 +19,10 @@ from orchestrator.kernel.state import (
 
 _WAITING = frozenset({Status.WAITING, Status.SLEEPING})
 
-RunStatus = Literal["accepted", "running", "compensating", "stuck", "completed", "compensated"]
+RunStatus = Literal[
+    "accepted", "running", "compensating", "paused", "stuck", "completed", "compensated"
+]
+"""Paused: an operator had it stand still. A paused run that needs a person is stuck all the same."""
 
 
 class RunSummary(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
@@ -48,6 +52,8 @@ class RunSummary(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
     """
     parked: tuple[str, ...] = ()
     """Steps that need a person."""
+    incidents: tuple[Incident, ...] = ()
+    """What is the matter with each of them."""
 
 
 def summarize(run: RunState, shard: int, at: float) -> RunSummary:
@@ -71,6 +77,7 @@ def summarize(run: RunState, shard: int, at: float) -> RunSummary:
         reason=_reason(run, parked),
         steps=held_up,
         parked=parked,
+        incidents=incidents(run) if parked else (),
     )
 
 
@@ -82,6 +89,8 @@ def _status(run: RunState, parked: tuple[str, ...]) -> RunStatus:
             return "compensated"
         case Phase.FORWARD | Phase.COMPENSATING if parked:
             return "stuck"
+        case Phase.FORWARD | Phase.COMPENSATING if run.paused is not None:
+            return "paused"
         case Phase.FORWARD:
             return "running"
         case Phase.COMPENSATING:
@@ -91,6 +100,10 @@ def _status(run: RunState, parked: tuple[str, ...]) -> RunStatus:
 def _reason(run: RunState, parked: tuple[str, ...]) -> str:
     if parked:
         return "; ".join(f"{key}: {run.steps[key].reason}" for key in parked)
+    if run.paused is not None:
+        why = f": {run.paused.reason}" if run.paused.reason else ""
+        by = f" by {run.paused.actor}" if run.paused.actor else ""
+        return f"paused{by}{why}"
     return run.reason
 
 

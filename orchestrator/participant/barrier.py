@@ -73,7 +73,7 @@ class Held(msgspec.Struct, frozen=True):
     run: str
     step: str
     status: str
-    """One of ``done``, ``refused``, ``undone``, ``tombstone``."""
+    """One of ``done``, ``refused``, ``undone``, ``tombstone``, ``confirmed`` (beside a try's ``done``)."""
 
 
 class Barrier:

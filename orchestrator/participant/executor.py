@@ -11,15 +11,20 @@ import os
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import msgspec
 from sqlalchemy.exc import DBAPIError
 
 from orchestrator.participant.barrier import Settled
 from orchestrator.participant.failures import failure_of
+from orchestrator.participant.metering import WorkerCounts
 from orchestrator.participant.outbox import Outbox
 from orchestrator.participant.registry import Registry
 from orchestrator.participant.two_phase.sweep import Sweep, SweepOptions
+from orchestrator.telemetry.bound import Subject, about
+from orchestrator.telemetry.spans import Opened
+from orchestrator.telemetry.tracing import TRACER
 from orchestrator.transport.messages import Answer, Work
 from orchestrator.transport.port import WorkerTransport
 
@@ -32,8 +37,14 @@ HOLD_S = 0.02
 class WorkExecutor:
     """Carries out commands for the participants of a registry; implements ``transport.port.Executor``."""
 
-    def __init__(self, registry: Registry, sweep: SweepOptions | None = None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        sweep: SweepOptions | None = None,
+        counts: WorkerCounts | None = None,
+    ) -> None:
         self._registry = registry
+        self._counts = counts
         self._host = socket.gethostname()
         self._sweep = sweep or SweepOptions()
         self._sweeps = [
@@ -51,14 +62,21 @@ class WorkExecutor:
         with Outbox(transport, HOLD_S) as outbox:
             last = len(work) - 1
             for index, command in enumerate(work):
-                outbox.add(self._answer(command), more_to_come=index < last)
+                answer = self._answer(command)
+                if self._counts is not None:
+                    self._counts.done(answer)
+                outbox.add(answer, more_to_come=index < last)
 
     def _answer(self, work: Work) -> Answer:
+        subject = Subject(work.run, work.saga, work.step, work.kind, work.attempt, work.participant)
         started = time.perf_counter()
-        try:
-            settled = self._settled(work)
-        except Exception as error:  # noqa: BLE001 - the participant's, told to the coordinator
-            settled = Settled("failed", failure=failure_of(error))
+        with about(subject), _performing(work) as span:
+            try:
+                settled = self._settled(work)
+            except Exception as error:  # noqa: BLE001 - the participant's, told to the coordinator
+                settled = Settled("failed", failure=failure_of(error))
+            if span is not None:
+                _note(span, settled)
         return Answer(
             run=work.run,
             shard=work.shard,
@@ -91,6 +109,11 @@ class WorkExecutor:
         return service.performer.end(work)
 
     @property
+    def prepared(self) -> dict[str, tuple[int, float]]:
+        """By service: how many prepared branches the last sweep found, and the oldest's age in seconds."""
+        return {sweep.service: sweep.prepared for sweep in self._sweeps}
+
+    @property
     def sweeps(self) -> bool:
         """Whether any service has prepared branches to look after."""
         return bool(self._sweeps)
@@ -113,3 +136,24 @@ class WorkExecutor:
     def dispose(self) -> None:
         """Let go of database connections; to be called first in a forked worker process."""
         self._registry.dispose()
+
+
+def _performing(work: Work) -> AbstractContextManager[Opened | None]:
+    if not work.trace:
+        return nullcontext()
+    attributes: dict[str, str | int] = {
+        "saga.run": work.run,
+        "saga.name": work.saga,
+        "saga.step": work.step,
+        "saga.kind": work.kind,
+        "saga.attempt": work.attempt,
+    }
+    return TRACER.performing(
+        work.trace, f"{work.kind} {work.participant} in its worker", attributes
+    )
+
+
+def _note(span: Opened, settled: Settled) -> None:
+    span.note({"saga.outcome": settled.outcome, "saga.duplicate": settled.duplicate})
+    if settled.failure is not None and settled.outcome != "refused":
+        span.fail(settled.failure.type)

@@ -5,6 +5,7 @@ Bounded in size, because it is journaled, shown to operators and sent through th
 
 from __future__ import annotations
 
+import sysconfig
 import traceback
 
 from orchestrator.definition.retry import qualified_name
@@ -15,6 +16,8 @@ from orchestrator.kernel.events import Failure
 MAX_MESSAGE_LENGTH = 2_000
 MAX_TRACEBACK_LENGTH = 8_000
 """In characters; the end of a traceback is kept, for that is where the error is."""
+MAX_FRAME_LENGTH = 300
+_OF_PYTHON = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), "<frozen ")
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -24,6 +27,7 @@ def failure_of(error: BaseException) -> Failure:
         message=_text(error),
         kinds=_kinds(error),
         traceback=_traceback(error),
+        frame=_frame(error),
     )
 
 
@@ -62,3 +66,27 @@ def _traceback(error: BaseException) -> str:
     if len(text) > MAX_TRACEBACK_LENGTH:
         text = "… " + text[-MAX_TRACEBACK_LENGTH:]
     return text
+
+
+def _frame(error: BaseException) -> str:
+    """The innermost function of the code that we called: of its package, or of any that isn't installed. The same for
+    errors of one cause, also after a deploy that moved its lines.
+    """
+    found, package, own = "", "", __name__.partition(".")[0]
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        module, file = str(frame.f_globals.get("__name__", "")), frame.f_code.co_filename
+        top = module.partition(".")[0]
+        if top == own or _is_of_python(file):
+            continue
+        package = package or top
+        if top == package or not _is_installed(file):
+            found = f"{module}:{frame.f_code.co_qualname}"
+    return found[:MAX_FRAME_LENGTH]
+
+
+def _is_installed(file: str) -> bool:
+    return "site-packages" in file or "dist-packages" in file
+
+
+def _is_of_python(file: str) -> bool:
+    return file.startswith(_OF_PYTHON) and not _is_installed(file)

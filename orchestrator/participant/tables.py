@@ -16,6 +16,8 @@ DONE = "done"
 REFUSED = "refused"
 UNDONE = "undone"
 TOMBSTONE = "tombstone"
+CONFIRMED = "confirmed"
+"""Of the row beside a try's own: no effect of its own, only that it was made final."""
 
 MAX_KEY_LENGTH = 255
 """What every database takes as a primary key."""

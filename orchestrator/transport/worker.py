@@ -11,7 +11,7 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from celery import Celery, Task
@@ -44,16 +44,17 @@ def install(
     namespace: str,
     keys: Sequence[bytes] = (),
     limit_bytes: int = LIMIT_BYTES,
+    on_dropped: Callable[[EnvelopeError], None] | None = None,
 ) -> WorkerEnd:
     """Register the task that hands work to ``executor`` with an app made by ``make_celery``.
 
     ``namespace``, ``keys`` and ``limit_bytes`` are the coordinator's. If the executor has a ``dispose`` method it is
     called first in every forked worker process, to let go of connections that belong to the parent. If it has something
-    to sweep, a thread of the parent process does so from time to time.
+    to sweep, a thread of the parent process does so from time to time. ``on_dropped`` is told of every message that is
+    thrown away.
     """
-    end = WorkerEnd(
-        executor, Envelopes(keys, limit_bytes=limit_bytes), app.conf.broker_url, namespace
-    )
+    envelopes = Envelopes(keys, limit_bytes=limit_bytes)
+    end = WorkerEnd(executor, envelopes, app.conf.broker_url, namespace, on_dropped)
     app.register_task(_ExecuteTask(end))
     worker_process_init.connect(end.on_process_init, weak=False)
     worker_ready.connect(end.on_ready, weak=False)
@@ -65,8 +66,14 @@ class WorkerEnd:
     """A worker's end of the transport: takes messages, sends answers. Usable from several threads."""
 
     def __init__(
-        self, executor: Executor, envelopes: Envelopes, broker_url: str, namespace: str
+        self,
+        executor: Executor,
+        envelopes: Envelopes,
+        broker_url: str,
+        namespace: str,
+        on_dropped: Callable[[EnvelopeError], None] | None = None,
     ) -> None:
+        self._on_dropped = on_dropped
         self._executor = executor
         self._envelopes = envelopes
         self._broker_url = broker_url
@@ -105,6 +112,8 @@ class WorkerEnd:
             work = self._open(arguments, keywords)
         except EnvelopeError as error:
             self._dropped.add(error.reason, str(error))
+            if self._on_dropped is not None:
+                self._on_dropped(error)
             return
         execute(self._executor, work, self)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
@@ -41,6 +42,16 @@ class Span(msgspec.Struct):
     def duration_s(self, now: float) -> float:
         """Its length, up to ``now`` if it is open."""
         return max(0.0, (now if self.ended_at is None else self.ended_at) - self.began_at)
+
+
+def repeated(attempts: Iterable[Attempt]) -> Iterator[str]:
+    """In words, what was tried more than once: ``2 attempts`` at the action, ``3 undo attempts``. A group's decision
+    is no attempt.
+    """
+    tried = (one.kind for one in attempts if one.kind != "do" or one.attempt)
+    for kind, count in Counter(tried).items():
+        if count > 1:
+            yield f"{count} attempts" if kind == "do" else f"{count} {kind} attempts"
 
 
 _PHASES: tuple[CommandKind, ...] = ("prepare", "commit", "abort")

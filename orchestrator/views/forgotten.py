@@ -18,6 +18,8 @@ from orchestrator.kernel.evolve import fold
 from orchestrator.kernel.program import Program
 from orchestrator.kernel.state import ENDED, Phase, RunState, Status
 
+_UNDONE = "its effect stands, and the run has it undone"
+
 
 class Known(NamedTuple):
     """An effect as a participant's barrier remembers it. ``status`` is the barrier's."""
@@ -52,11 +54,22 @@ def forgotten(journal: ReaderJournal, effects: Iterable[Known]) -> Iterator[Forg
             if not effect.step.startswith("@"):  # a callback has no effect that a run answers for
                 statuses.setdefault(effect.step, set()).add(effect.status)
         state = _state(journal, programs, run_id)
+        if state is None and (ended := journal.archived([run_id]).get(run_id)):
+            for step in _against_ending(ended, statuses):
+                yield Forgotten(run_id, step, service, _UNDONE, open=False)
+            continue
         is_open = state is not None and state.phase not in ENDED
         for step, found in statuses.items():
             what = _contradiction(state, step, found)
             if what:
                 yield Forgotten(run_id, step, service, what, is_open)
+
+
+def _against_ending(ended: str, statuses: dict[str, set[str]]) -> list[str]:
+    """Of a run that is in an archive only its end is known here."""
+    if ended != "compensated":
+        return []
+    return [step for step, found in statuses.items() if "done" in found]
 
 
 def _contradiction(state: RunState | None, step: str, found: set[str]) -> str:
@@ -68,7 +81,7 @@ def _contradiction(state: RunState | None, step: str, found: set[str]) -> str:
         return f"its effect stands, and the run is {state.phase.value} without having come to it"
     if stands and known is not None:
         undone = known.status is Status.UNDONE or state.phase is Phase.COMPENSATED
-        return "its effect stands, and the run has it undone" if undone else ""
+        return _UNDONE if undone else ""
     if known is not None and known.status is Status.DONE and found & {"undone", "tombstone"}:
         return "its effect was undone, and the run has it done"
     return ""

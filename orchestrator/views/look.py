@@ -11,7 +11,8 @@ from orchestrator.journal.port import Recorded
 from orchestrator.kernel.summary import RunSummary, summarize
 from orchestrator.views.advice import Advice, advice
 from orchestrator.views.replay import state_at
-from orchestrator.views.steps import NodeView, tree
+from orchestrator.views.steps import NodeView, steps_of, tree
+from orchestrator.views.trouble import Need, need
 
 
 class RunLook(msgspec.Struct, frozen=True):
@@ -23,6 +24,8 @@ class RunLook(msgspec.Struct, frozen=True):
     """Who launched it."""
     plan: NodeView
     advice: tuple[Advice, ...]
+    need: Need | None = None
+    """What the run needs a person for; None if it doesn't."""
 
 
 def look(plan: Plan, row: RunSummary, records: list[Recorded], now: float) -> RunLook:
@@ -38,4 +41,6 @@ def look(plan: Plan, row: RunSummary, records: list[Recorded], now: float) -> Ru
     stopped = row.status == "stuck" and made.status != "stuck" and row.updated_at <= now
     if stopped and row.updated_at >= made.updated_at:
         made = row
-    return RunLook(made, state.input, records[0].actor, node, tuple(advice(state, now)))
+    can = advice(state, now)
+    needed = need(state, records, steps_of(node), can, now)
+    return RunLook(made, state.input, records[0].actor, node, tuple(can), needed)

@@ -6,12 +6,13 @@ use: a run that moves meanwhile is read again before it counts as different.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from orchestrator.errors import IllegalEventError, RunNotFoundError
-from orchestrator.journal.port import Journal, RunFilter
+from orchestrator.journal.port import Cluster, Journal, RunFilter
 from orchestrator.kernel.events import RunLaunched
 from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.replay import row_of
@@ -27,6 +28,18 @@ def differences(journal: Journal) -> Iterator[str]:
     """One line per run whose row isn't what a replay of its events makes, or that has no row."""
     yield from _rows_against_log(journal)
     yield from _log_without_rows(journal)
+    yield from _clusters_against_rows(journal)
+
+
+def stuck_runs(journal: Journal) -> Iterator[RunSummary]:
+    """Every run that needs a person, newest first."""
+    cursor = None
+    while True:
+        page = journal.runs(RunFilter(stuck=True), cursor, _PAGE)
+        yield from page.runs
+        cursor = page.cursor
+        if cursor is None:
+            return
 
 
 def _rows_against_log(journal: Journal) -> Iterator[str]:
@@ -87,3 +100,29 @@ def _log_without_rows(journal: Journal) -> Iterator[str]:
             rows = journal.runs(RunFilter(ids=tuple(begun)), None, len(begun)).runs
             for run_id in sorted(set(begun) - {row.run_id for row in rows}):
                 yield f"run {run_id}: it is in the log of shard {shard} and has no row"
+
+
+def _clusters_against_rows(journal: Journal) -> Iterable[str]:
+    """The index of incidents has to find what the rows say, no more and no less."""
+    wrong: list[str] = []
+    for _ in range(_LOOKS):
+        found = Counter({one.cluster: one.incidents for one in _clusters(journal)})
+        said = Counter(one.cluster for run in stuck_runs(journal) for one in run.incidents)
+        wrong = [
+            f"cluster {name}: the index has {found[name]} incidents of it, the runs have {said[name]}"
+            for name in sorted(found.keys() | said.keys())
+            if found[name] != said[name]
+        ]
+        if not wrong:
+            return []
+    return wrong
+
+
+def _clusters(journal: Journal) -> Iterator[Cluster]:
+    cursor = None
+    while True:
+        page = journal.clusters((), cursor, _PAGE)
+        yield from page.clusters
+        cursor = page.cursor
+        if cursor is None:
+            return

@@ -7,14 +7,15 @@ by itself. Everything that shows a run asks here, whatever it shows it on.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
 from msgspec.structs import replace
 
 from orchestrator.definition.plan import Path, Plan
 from orchestrator.definition.secrecy import REDACTED, Secrecy, hidden, texts_in
-from orchestrator.journal.port import ReaderJournal, Recorded
+from orchestrator.journal.audit import Doing
+from orchestrator.journal.port import Cluster, Recorded
 from orchestrator.kernel.preview import Action, Preview
 from orchestrator.kernel.program import RESULT
 from orchestrator.kernel.summary import RunSummary
@@ -55,14 +56,19 @@ class Curtain:
         """A row without what is redacted."""
         if not self._secrecy:
             return run
-        result = hidden(run.result, self._secrecy.result)
-        return replace(run, result=result, reason=self.text(run.reason))
+        return self._scrubbed(replace(run, result=hidden(run.result, self._secrecy.result)))
 
     def entry(self, entry: Entry) -> Entry:
         """An event without what is redacted."""
         if not self._secrecy:
             return entry
         return self._scrubbed(replace(entry, event=self._event(entry.type, entry.event)))
+
+    def doing(self, done: Doing) -> Doing:
+        """Something that was done, without what is redacted."""
+        if not self._secrecy:
+            return done
+        return self._scrubbed(replace(done, event=self._event("", done.event)))
 
     def preview(self, seen: Preview) -> Preview:
         """A preview without what is redacted."""
@@ -150,10 +156,26 @@ class Curtain:
                 return thing
 
 
+class Kept(Protocol):
+    """Where runs are kept: a journal or an archive."""
+
+    def find(self, run: str, /) -> RunSummary:
+        """A run's row."""
+        ...
+
+    def plan(self, plan_hash: str) -> Plan:
+        """A stored plan."""
+        ...
+
+    def history(self, run_id: str) -> list[Recorded]:
+        """A run's events in order."""
+        ...
+
+
 class Curtains:
     """The curtain of any run of a journal. Plans that redact nothing cost nothing."""
 
-    def __init__(self, journal: ReaderJournal) -> None:
+    def __init__(self, journal: Kept) -> None:
         self._journal = journal
         self._redact: dict[str, bool] = {}
 
@@ -175,6 +197,22 @@ class Curtains:
     def rows(self, runs: Iterable[RunSummary]) -> tuple[RunSummary, ...]:
         """Rows without what is redacted."""
         return tuple(map(self.row, runs))
+
+    def clusters(self, clusters: Iterable[Cluster]) -> tuple[Cluster, ...]:
+        """Clusters, whose words are those of their newest run, without what is redacted."""
+        return tuple(map(self._cluster, clusters))
+
+    def doings(self, entries: Iterable[Doing]) -> tuple[Doing, ...]:
+        """What was done to runs, without what is redacted."""
+        return tuple(map(self._doing, entries))
+
+    def _cluster(self, cluster: Cluster) -> Cluster:
+        [message] = self.texts(self._journal.find(cluster.newest), (cluster.message,))
+        return replace(cluster, message=message)
+
+    def _doing(self, done: Doing) -> Doing:
+        curtain = self.of(self._journal.find(done.run_id))
+        return done if curtain is None else curtain.doing(done)
 
     def look(self, seen: RunLook) -> RunLook:
         """A run without what is redacted."""

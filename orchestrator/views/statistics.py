@@ -139,7 +139,7 @@ def _tail(
     read = 0
     while end > 0:
         start = max(0, end - min(_CHUNK, limit - read))
-        chunk = journal.feed(shard, start, end - start)
+        chunk = [r for r in journal.feed(shard, start, end - start) if r.offset <= end]
         chunks.append(chunk)
         read += len(chunk)
         end = start

@@ -168,8 +168,14 @@ def _operated(event: ev.Event) -> tuple[str, Tone] | None:
             what = f"{event.step} is skipped"
         case ev.StepResolved():
             what = f"{event.step} is resolved as {'undone' if event.undone else 'done'}"
+        case ev.RunPaused():
+            what = "run paused"
+        case ev.RunResumed():
+            what = "run resumed"
         case ev.HeuristicForgotten():
             what = f"the heuristic outcome of {event.step} is forgotten"
+        case ev.IncidentAcknowledged():
+            what = f"the incident of {event.step} is acknowledged"
         case ev.OperationRefused():
             return f"{event.operation} refused: {event.why}", "bad"
         case _:

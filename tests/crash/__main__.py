@@ -52,6 +52,7 @@ def main() -> int:
         for scene in (given.scene or SCENES)
         for number in range(parts)
         if what in (given.what or ["singles", "pairs"])
+        and database in SCENES[scene].kinds
         and (what != "pairs" or (scene == PAIRS and database == "sqlite"))
     ]
     began = time.monotonic()

@@ -47,6 +47,7 @@ TOOK_S = 0.005
 ENVELOPES = Envelopes()
 HTTP = httpx.Client(verify=False)  # no certificates are read for plain HTTP
 """Made before the first fork for speed; it connects when it is used."""
+_BRANCH = re.compile(r"\s*(PREPARE TRANSACTION|COMMIT PREPARED|ROLLBACK PREPARED)")
 _WRITES = re.compile(r"\s*(?:INSERT INTO|UPDATE|DELETE FROM)\s+\"?(\w+)")
 
 
@@ -175,6 +176,7 @@ class Bench:
     def serve(self) -> None:
         """Work until killed."""
         _point_at_commits(self._line)
+        event.listen(Engine, "before_cursor_execute", self._executing)
         event.listen(Engine, "after_cursor_execute", self._executed)
         executor.HOLD_S = 3_600.0  # answers of one message go together, however slow the machine
         perform.run = self._pointed(calling.run)  # type: ignore[attr-defined]
@@ -220,11 +222,21 @@ class Bench:
         self._line.at("request", "after", method)
         return response
 
-    def _executed(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        found = _WRITES.match(statement)
+    def _executing(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        found = _BRANCH.match(statement)
         if found is not None:
-            about = _named(self._work) if self._work else ""
-            self._line.at(f"write to {found[1]}", "after", about, inside=True)
+            inside = found[1].startswith("PREPARE")
+            self._line.at(found[1].lower(), "before", self._about, inside=inside)
+
+    def _executed(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if (found := _BRANCH.match(statement)) is not None:
+            self._line.at(found[1].lower(), "after", self._about)
+        elif (found := _WRITES.match(statement)) is not None:
+            self._line.at(f"write to {found[1]}", "after", self._about, inside=True)
+
+    @property
+    def _about(self) -> str:
+        return _named(self._work) if self._work else ""
 
 
 def _point_at_commits(line: Line) -> None:

@@ -1,5 +1,5 @@
-"""What is played: the shipped sagas, each on a path that succeeds, one that is refused late, and one on which an undo
-fails before it works.
+"""What is played: the shipped sagas, each on a path that succeeds, one that is refused late, and, where undos are
+called, one on which an undo fails before it works.
 
 The services read where their databases are when they are imported, so a scene imports them when it is asked for them.
 """
@@ -46,6 +46,9 @@ class Scene:
 
     databases: Sequence[str] = ()
     """The services that have a database."""
+
+    kinds: Sequence[str] = ("sqlite", "postgresql")
+    """The kinds of database it can be played on."""
 
     undecidable: str = ""
     """A step that a person has to decide on when its outcome is unknown: a pivot without a barrier."""
@@ -234,6 +237,63 @@ class Trips(Scene):
         return book_trip, Trip("ada", "LH 400", "Ritz", "beetle")
 
 
+class Transfers(Scene):
+    """``transfer``: an atomic group of two ledgers, whose branches are prepared, and a notice after it."""
+
+    databases = ("ledger_a", "ledger_b", "mail")
+    kinds = ("postgresql",)
+
+    def __init__(self, path: str, outcome: str, amount_cents: int) -> None:
+        super().__init__(path, outcome, _none)
+        self._amount_cents = amount_cents
+
+    def services(self) -> Sequence[Service]:
+        """The participants."""
+        from workers import ledgers, mail
+
+        return [ledgers.ledger_a, ledgers.ledger_b, mail.mail]
+
+    def prepare(self) -> None:
+        """Open the accounts."""
+        from workers import ledgers, mail
+
+        ledgers.prepare_database()
+        mail.prepare_database()
+        for service in self.services():
+            service.create_tables()
+            service.dispose()
+
+    def complaints(
+        self, outcome: str, databases: Mapping[str, Engine], folder: Path
+    ) -> Iterator[str]:
+        """The money is in one ledger or in the other, and the total is what it was."""
+        from workers import ledgers
+
+        del folder
+        total = ledgers.FIRST_MONEY_CENTS * len(ledgers.FIRST_OWNERS)
+        moved = self._amount_cents if outcome == "completed" else 0
+        held = "SELECT sum(balance_cents) FROM ledger_account"
+        done = "SELECT count(*) FROM saga_barrier WHERE status = 'done'"
+        told = "SELECT count(*) FROM notice"
+        effects = 1 if outcome == "completed" else 0
+        for service, query, expected in (
+            ("ledger_a", held, total - moved),
+            ("ledger_b", held, total + moved),
+            ("ledger_a", done, effects),
+            ("ledger_b", done, effects),
+            ("mail", told, effects),
+        ):
+            with databases[service].connect() as connection:
+                found = int(connection.scalar(text(query)) or 0)
+            if found != expected:
+                yield f"(b) {service}, {query}: {found}, and {expected} expected of a run {outcome}"
+
+    def _saga(self) -> tuple[Saga[..., Any], Any]:
+        from sagas.transfers import Transfer, transfer
+
+        return transfer, Transfer("account-001", "account-002", self._amount_cents)
+
+
 def _none(_work: Work) -> bool:
     return False
 
@@ -259,4 +319,6 @@ SCENES: Mapping[str, Scene] = {
         _first_undo_of("trips.book_hotel"),
         granted=False,
     ),
+    "transfers": Transfers("succeeds", "completed", 2_500),
+    "transfers-refused": Transfers("is refused by a branch", "compensated", 1_000_001),
 }

@@ -122,16 +122,30 @@ class PostgresStore:
             )
 
     def reset(self) -> None:
-        """Bring the copies back; waits for the locks of the dead."""
+        """Bring the copies back, once the sessions of the dead are gone and have let go of their locks."""
+        ours = [connection.info.backend_pid for connection in self._connections.values()]
+        query = (
+            "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity"
+            " WHERE datname = ANY(%s) AND pid <> ALL(%s)"
+        )
+        self._admin.execute(query, (list(self._databases.values()), ours))
+        for name, gid in self._prepared():  # left by a schedule that has been complained of
+            rollback = sql.SQL("ROLLBACK PREPARED {}").format(sql.Literal(gid))
+            self._connections[name].execute(rollback)
         for name, statements in self._resets.items():
             self._connections[name].execute(statements.encode())
 
     def complaints(self) -> Sequence[str]:
         """Prepared transactions that nobody will ever end."""
-        names = list(self._databases.values())
-        query = "SELECT gid FROM pg_prepared_xacts WHERE database = ANY(%s)"
-        found = self._admin.execute(query, (names,)).fetchall()
-        return [f"(f) a transaction is left prepared: {row[0]}" for row in found]
+        return [
+            f"(f) a transaction is left prepared in {name}: {gid}" for name, gid in self._prepared()
+        ]
+
+    def _prepared(self) -> Sequence[tuple[str, str]]:
+        names = {database: name for name, database in self._databases.items()}
+        query = "SELECT database, gid FROM pg_prepared_xacts WHERE database = ANY(%s)"
+        found = self._admin.execute(query, (list(names),)).fetchall()
+        return [(names[database], gid) for database, gid in found]
 
     def drop(self) -> None:
         """Remove them from the server."""

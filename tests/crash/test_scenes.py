@@ -23,6 +23,8 @@ EVERY = 60
         ("trips", "sqlite"),
         ("trips-refused", "postgresql"),
         ("trips-undo-fails", "sqlite"),
+        ("transfers", "postgresql"),
+        ("transfers-refused", "postgresql"),
     ],
 )
 def test_a_process_may_die_at_any_point(

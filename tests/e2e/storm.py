@@ -1,8 +1,9 @@
 """Real processes under kill -9: coordinators, workers, their children, the broker, PostgreSQL.
 
     python -m tests.e2e.storm --runs 2000 --kills 200 --seed 1
+    python -m tests.e2e.storm --transfers --runs 10000 --kills 100 --seed 1
 
-Launches runs while processes die at random moments, waits until every run has ended or is stuck, then asks the
+Orders of `place_order`, or transfers by two-phase commit between three ledgers on two servers. Launches runs while processes die at random moments, waits until every run has ended or is stuck, then asks the
 oracle. Prints the seed and the counts; the exit status is 1 if the oracle found anything.
 """
 
@@ -18,15 +19,16 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Self, TypeVar
+from typing import IO, Protocol, Self, TypeVar
 
 import psutil
 
+from tests.e2e.clearing import Clearing
 from tests.e2e.shop import Shop
-from tests.servers import Postgres, Server, Valkey
+from tests.servers import Postgres, RabbitMQ, Server, Valkey
 from tests.waiting import eventually
 
 S = TypeVar("S", bound=Server)
@@ -105,19 +107,61 @@ def _kill_group(leader: int) -> None:
         return
 
 
+class Scene(Protocol):
+    """What is launched, and the oracle over it."""
+
+    environment: dict[str, str]
+
+    @property
+    def accepted(self) -> Collection[str]:
+        """The ids of runs whose launch was accepted."""
+        ...
+
+    def launch(self, runs: int, give_up: threading.Event) -> None:
+        """Launch until there are as many; a launch that fails is launched again."""
+        ...
+
+    def at_rest(self) -> bool:
+        """Whether every run has ended or is stuck."""
+        ...
+
+    def outcomes(self) -> dict[str, int]:
+        """Status to number of runs."""
+        ...
+
+    def complaints(self) -> Iterator[str]:
+        """What is wrong, by the letters of the oracle."""
+        ...
+
+
 class Storm:
     """An installation, and the means to hurt it."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        seed: int,
+        *,
+        transfers: bool = False,
+        broker: type[Valkey | RabbitMQ] = Valkey,
+    ) -> None:
         self.chance = random.Random(seed)
         self.kills: Counter[str] = Counter()
         self._folder = folder
+        self._seed = seed
+        self._transfers = transfers
+        self._broker = broker
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         self.postgres = self._server(Postgres.launch())
-        self.broker = self._server(Valkey.launch())
-        self.shop = self._stack.enter_context(Shop.open(self.postgres, self.broker.url))
+        self.broker = self._server(self._broker.launch())
+        self.ledgers = self._server(Postgres.launch()) if self._transfers else None
+        self.scene: Scene = self._stack.enter_context(
+            Shop.open(self.postgres, self.broker.url)
+            if self.ledgers is None
+            else Clearing.open(self.postgres, self.ledgers, self.broker.url, self._seed)
+        )
         saga = [sys.executable, "-m", "orchestrator.cli"]
         self.workers = [self._process("worker", [*saga, "worker", "--processes", "2"])]
         self.coordinators = [
@@ -130,18 +174,21 @@ class Storm:
 
     def hurt(self) -> None:
         """Kill one thing, chosen by chance; coordinators and workers more often than servers."""
-        what = self.chance.choices(list(self._victims), [4, 3, 4, 1, 1])[0]
+        weights = [4, 3, 4, 1, 1, 2][: len(self._victims)]
+        what = self.chance.choices(list(self._victims), weights)[0]
         if self._victims[what]():
             self.kills[what] += 1
 
     @property
     def _victims(self) -> dict[str, Callable[[], bool]]:
+        ledgers = self.ledgers
         return {
             "coordinator": lambda: self.chance.choice(self.coordinators).kill(),
             "worker": lambda: self.chance.choice(self.workers).kill(),
             "worker child": lambda: self.chance.choice(self.workers).kill_child(self.chance),
             "broker": lambda: _restart(self.broker),
             "postgresql": lambda: _restart(self.postgres),
+            **({} if ledgers is None else {"ledgers' postgresql": lambda: _restart(ledgers)}),
         }
 
     def _server(self, server: S) -> S:
@@ -150,7 +197,7 @@ class Storm:
 
     def _process(self, name: str, command: Sequence[str]) -> Process:
         log = self._stack.enter_context((self._folder / f"{name}.log").open("ab"))
-        process = Process(name, command, {**os.environ, **self.shop.environment}, log)
+        process = Process(name, command, {**os.environ, **self.scene.environment}, log)
         self._stack.callback(process.stop)
         return process
 
@@ -163,33 +210,35 @@ def _restart(server: Server) -> bool:
 
 def rage(storm: Storm, runs: int, kills: int) -> list[str]:
     """Launch ``runs`` while killing ``kills`` times; returns what the oracle holds against the outcome."""
-    shop = storm.shop
+    scene = storm.scene
     done = threading.Event()
-    launcher = threading.Thread(target=shop.launch, args=(runs, done), daemon=True)
+    launcher = threading.Thread(target=scene.launch, args=(runs, done), daemon=True)
     launcher.start()
     while sum(storm.kills.values()) < kills:
         time.sleep(storm.chance.uniform(0.1, 1.0))  # slow on purpose: kills come at random moments
         storm.hurt()
     done.set()
     launcher.join()
-    eventually(shop.at_rest, timeout_s=END_WITHIN_S + runs * END_WITHIN_S_A_RUN)
-    return list(shop.complaints())
+    eventually(scene.at_rest, timeout_s=END_WITHIN_S + runs * END_WITHIN_S_A_RUN)
+    missing = runs - len(scene.accepted)
+    return [*([f"{missing} launches were given up"] * bool(missing)), *scene.complaints()]
 
 
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--transfers", action="store_true", help="by two-phase commit")
     parser.add_argument("--runs", type=int, default=2000)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="saga-storm-"))
     print(f"seed {options.seed}, logs in {folder}", flush=True)  # noqa: T201 - it is a command
-    with Storm(folder, options.seed) as storm:
+    with Storm(folder, options.seed, transfers=options.transfers) as storm:
         started = time.monotonic()
         complaints = rage(storm, options.runs, options.kills)
         print(f"{options.runs} runs, {sum(storm.kills.values())} kills: {dict(storm.kills)}")  # noqa: T201 - it is a command
-        print(f"outcomes: {storm.shop.outcomes()}, {time.monotonic() - started:.0f} s")  # noqa: T201 - it is a command
+        print(f"outcomes: {storm.scene.outcomes()}, {time.monotonic() - started:.0f} s")  # noqa: T201 - it is a command
     for complaint in complaints:
         print(f"VIOLATION {complaint}")  # noqa: T201 - it is a command
     print("the oracle found nothing" if not complaints else f"{len(complaints)} violations")  # noqa: T201 - it is a command

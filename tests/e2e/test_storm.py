@@ -19,7 +19,7 @@ def test_nothing_is_lost_and_nothing_done_twice_under_kill_9(tmp_path: Path) -> 
         complaints = rage(storm, RUNS, KILLS)
         assert complaints == [], f"seed {SEED}, kills {dict(storm.kills)}"
         assert sum(storm.kills.values()) == KILLS
-        outcomes = storm.shop.outcomes()
+        outcomes = storm.scene.outcomes()
         assert sum(outcomes.values()) == RUNS
         assert outcomes["completed"] > 0
         assert outcomes["compensated"] > 0

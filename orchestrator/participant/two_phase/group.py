@@ -17,7 +17,7 @@ from orchestrator.kernel.events import Failure
 from orchestrator.participant import statements
 from orchestrator.participant.barrier import Barrier, Done, Effect, Reverse, Settled
 from orchestrator.participant.commits import check_intact, commit
-from orchestrator.participant.tables import DONE, TOMBSTONE, UNDONE, barrier, bounded
+from orchestrator.participant.tables import CONFIRMED, DONE, TOMBSTONE, UNDONE, barrier, bounded
 
 Confirm = Callable[[Connection, Done], None]
 """Makes final what was tried, given the try's arguments and reply."""
@@ -43,7 +43,7 @@ class GroupBarrier(Barrier):
             if row is None or row.status != DONE:
                 return Settled("protocol_error", failure=_never_tried(effect, row))
             transaction = connection.get_transaction()
-            if not self.claim(connection, _confirmation(effect), DONE):
+            if not self.claim(connection, _confirmation(effect), CONFIRMED):
                 return self._superseded(connection, effect)
             confirm(connection, Done(row.args, row.reply))
             check_intact(connection, transaction)

@@ -38,7 +38,9 @@ class Sweep:
     """The sweep over one service's branches, in one process."""
 
     def __init__(self, service: str, queue: str, branches: Branches, options: SweepOptions) -> None:
-        self._service = service
+        self.service = service
+        self.prepared = (0, 0.0)
+        """How many branches there were when it last looked, and the age of the oldest in seconds."""
         self._queue = queue
         self._branches = branches
         self._options = options
@@ -53,7 +55,7 @@ class Sweep:
         heard_of = self._branches.heard_of()
         for found, age_s in old:
             if age_s >= self._options.alert_age_s:
-                logger.warning("%s: %s", self._service, described(found, age_s))
+                logger.warning("%s: %s", self.service, described(found, age_s))
         return [self._inquiry(found.gid, heard_of, age_s) for found, age_s in old]
 
     def _old(self) -> list[tuple[Found, float]]:
@@ -61,6 +63,7 @@ class Sweep:
         everything = self._branches.found()
         self._seen = {one.gid: self._seen.get(one.gid, now) for one in everything}
         ages = [(one, self._age_s(one, now)) for one in everything]
+        self.prepared = (len(ages), max((age_s for _, age_s in ages), default=0.0))
         return [(one, age_s) for one, age_s in ages if age_s >= self._options.safety_age_s]
 
     def _age_s(self, found: Found, now: float) -> float:
@@ -77,7 +80,7 @@ class Sweep:
             attempt=INQUIRY,
             outcome="succeeded",
             vote="prepared",
-            participant=f"{self._service}.",
+            participant=f"{self.service}.",
             result={"round": gid.round, "queue": self._queue, "age_s": round(age_s, 1)},
             worker=self._worker,
             duplicate=True,

@@ -52,6 +52,7 @@ FAULTS: Mapping[str, float] = {
     "participant times out": 0.02,
     "participant fails after its effect": 0.02,
     "undo fails": 0.06,
+    "confirm or cancel fails": 0.06,
     "worker paused before the effect": 0.08,
     "worker killed before the effect": 0.02,
     "worker killed after the effect": 0.02,

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from random import Random
 
+from msgspec.structs import replace
+
 from orchestrator.definition.plan import (
+    Atomic,
+    Branch,
     Call,
     Const,
     Each,
     Expr,
+    Finish,
     Let,
     Node,
     Parallel,
@@ -26,7 +31,7 @@ SIGNALS = ("go", "stop")
 STEP_TIMEOUT_S = 10.0
 FORGETFUL = "courier"
 """The service whose outside world forgets keys; see ``shop``."""
-WITH_SESSION = frozenset({"act", "async_act"})
+WITH_SESSION = frozenset({"act", "async_act", "book", "move", "async_move"})
 """Participants that write through a session, so that the barrier vouches for them."""
 
 _KINDS = (
@@ -37,6 +42,17 @@ _KINDS = (
     ("bank", "pay"),
     ("bank", "async_pay"),
 )
+_TRIES = (("shop", "book"), ("bank", "hold"))
+"""What is tried, confirmed and cancelled: with a barrier and without."""
+_PREPARED = (("vault", "move"), ("safe", "move"), ("safe", "async_move"))
+"""What is prepared in a database."""
+_READER = ("shop", "look")
+GROUPED: tuple[tuple[tuple[str, str], Branch], ...] = (
+    *((kind, "tcc") for kind in _TRIES),
+    *((kind, "database") for kind in _PREPARED),
+    (_READER, "reader"),
+)
+"""What branches of atomic groups are made of, but the last one."""
 _MOST_NODES = 9
 _DEEPEST = 3
 
@@ -76,7 +92,14 @@ class Grower:
             undo=None if read_only else Undo(f"{participant}.undo", timeout_s, self.policy()),
             read_only=read_only,
             barrier=participant in WITH_SESSION,
+            confirm=self._finish("confirm", kind),
+            cancel=self._finish("cancel", kind),
         )
+
+    def branch(self, name: str, kind: tuple[str, str], how: Branch, argument: Expr) -> Call:
+        """A step of an atomic group."""
+        call = self.call(name, kind, argument, read_only=how == "reader")
+        return replace(call, branch=how)
 
     def policy(self) -> RetryPolicy:
         """When to try again; some errors may be final."""
@@ -89,6 +112,11 @@ class Grower:
             jitter=random.choice((0.0, 0.25)),
             final=random.choice(((), (), ("builtins.OSError",))),
         )
+
+    def _finish(self, name: str, kind: tuple[str, str]) -> Finish | None:
+        if kind not in _TRIES:
+            return None
+        return Finish(f"{kind[1]}.{name}", self._timeout_s(), self.policy())
 
     def _timeout_s(self) -> float:
         return self._random.choice((4.0, STEP_TIMEOUT_S, STEP_TIMEOUT_S, 30.0))
@@ -106,7 +134,7 @@ class Grower:
 
     def _node(self, scope: Scope, seen: tuple[Seen, ...], depth: int) -> Grown:
         self._budget -= 1
-        kinds = [*["call"] * 6, "wait", "sleep"]
+        kinds = [*["call"] * 6, "wait", "sleep", "atomic", "atomic"]
         if depth < _DEEPEST:
             kinds += ["parallel", "parallel", "when", "each", "map", "sequence", "saga"]
         match self._random.choice(kinds):
@@ -122,6 +150,8 @@ class Grower:
                 return self._sequence(scope, seen, depth + 1)
             case "saga":
                 return self._saga(scope, seen, depth)
+            case "atomic":
+                return self._atomic(scope, seen)
             case kind:
                 return self._leaf(kind, scope, seen)
 
@@ -180,6 +210,19 @@ class Grower:
         self._prefix = outer
         returned = Let(name, expressions.value(self._random, scope, after))
         return Sequence((*inner.nodes, returned)), (*after, Seen(name, scope))
+
+    def _atomic(self, scope: Scope, seen: tuple[Seen, ...]) -> Grown:
+        """A group; its branches read nothing of each other."""
+        random, name = self._random, self._name()
+        chosen = [random.choice(GROUPED) for _ in range(random.choice((1, 2, 2, 3)))]
+        if random.random() < 0.3:
+            chosen.append((("shop", "act"), "last"))
+        branches = [
+            self.branch(self._name(), kind, how, expressions.value(random, scope, seen))
+            for kind, how in chosen
+        ]
+        group = Atomic(name, tuple(branches), random.choice((12.0, 40.0)), self.policy())
+        return group, (*seen, *(Seen(branch.name, scope) for branch in branches))
 
     def _name(self) -> str:
         self._names += 1

@@ -1,7 +1,7 @@
 """Where the effects of a schedule are kept: the services' own databases, and the world outside.
 
-A service's database is SQLite in memory, with the real barrier beside the business's one table. The outside world knows
-effects by their idempotency keys.
+A service's database is SQLite in memory, with the real barrier beside the business's one table. That of a two-phase
+service can prepare transactions (``prepared``). The outside world knows effects by their idempotency keys.
 """
 
 from __future__ import annotations
@@ -18,9 +18,14 @@ from sqlalchemy.pool import StaticPool
 from orchestrator.errors import Refused
 from orchestrator.participant.call import Call
 from orchestrator.participant.database import Database
+from orchestrator.participant.two_phase.port import ResourceManager
+from orchestrator.testing.simulation.prepared import PlayedBranches
 
 COMMIT_WRITTEN = "participant's commit unknown, written"
 COMMIT_LOST = "participant's commit unknown, not written"
+
+TRY = "#try"
+"""Behind the key of what a try holds until its group is decided, which has to be gone at the end."""
 
 Key = tuple[str, str]
 """Run and step."""
@@ -34,6 +39,11 @@ class Effect(NamedTuple):
     key: str
     done: int
     undone: int
+
+    @property
+    def is_try(self) -> bool:
+        """Whether it is what a try holds until its group is decided."""
+        return self.key.endswith(TRY)
 
 
 class Outside:
@@ -53,9 +63,9 @@ class Outside:
         if state in {"refused", "cancelled"}:
             raise Refused(f"this key was {state}")
 
-    def do(self, call: Call, *, forgetful: bool) -> None:
-        """Take effect once per key."""
-        key = call.idempotency_key
+    def do(self, call: Call, *, forgetful: bool, part: str = "") -> None:
+        """Take effect once per key; ``part`` of it under a key of its own."""
+        key = call.idempotency_key + part
         state = self.states.get(key)
         if state == "done" or (state == "undone" and not forgetful):
             return
@@ -63,9 +73,9 @@ class Outside:
         self.states[key] = "done"
         self.done[key] += 1
 
-    def undo(self, call: Call, *, forgetful: bool) -> None:
+    def undo(self, call: Call, *, forgetful: bool, part: str = "") -> None:
         """Take back what there is; a careful world remembers that there was nothing."""
-        key = call.idempotency_key
+        key = call.idempotency_key + part
         if self.states.get(key) == "done":
             self.states[key] = "undone"
             self.undone[key] += 1
@@ -77,11 +87,13 @@ class Ledger:
     """One service's database. Made once, emptied for each schedule."""
 
     def __init__(self, commit_fault: Callable[[], str]) -> None:
+        server = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         self.engine: Engine = create_engine(
-            "sqlite://",
-            poolclass=StaticPool,
-            connect_args={"isolation_level": None, "check_same_thread": False},
+            "sqlite://", poolclass=StaticPool, creator=lambda: server
         )
+        self.branches = PlayedBranches(commit_fault)
+        # A lost connection loses its transaction, and not the database.
+        self.engine.dialect.do_close = _rolled_back  # type: ignore[method-assign, assignment]
         with self.engine.begin() as connection:
             connection.exec_driver_sql(
                 "CREATE TABLE ledger (key TEXT, run TEXT, step TEXT, delta INTEGER)"
@@ -101,6 +113,7 @@ class Ledger:
 
     def clear(self) -> None:
         """Forget a schedule."""
+        self.branches.clear()
         with self.engine.begin() as connection:
             names = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type='table'")
             for (name,) in names.fetchall():
@@ -121,8 +134,18 @@ class Ledger:
             return bool(getattr(connection.connection.driver_connection, "in_transaction", True))
 
 
-class BothWays(Database):
-    """A database whose one driver serves asynchronous participants too: it never really waits."""
+class Played(Database):
+    """A ledger as its service sees it: its one driver serves asynchronous participants too, as it never really waits,
+    and it can prepare transactions.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__(ledger.engine)
+        self._ledger = ledger
+
+    def resources(self) -> ResourceManager:
+        """Those of the ledger."""
+        return self._ledger.branches
 
     @property
     def is_async_capable(self) -> bool:
@@ -132,3 +155,7 @@ class BothWays(Database):
     def async_engine(self) -> Any:
         """All that the barrier takes of one."""
         return SimpleNamespace(sync_engine=self.engine())
+
+
+def _rolled_back(connection: Any) -> None:
+    connection.rollback()

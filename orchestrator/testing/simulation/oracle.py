@@ -3,8 +3,10 @@
 (a) every accepted launch has a run; (b) each step's net effect is 0 or 1, and just what the run says of itself, so
 nothing is won or lost over all participants; (c) every run has ended, or is stuck with a reason; (d) the logs have no
 gap and their hash chains hold; (e) the read model is what a replay of the log makes; (f) no participant's database is
-left in a transaction, and its barrier says what its books say. And nothing received is left unacknowledged, no message
-is a defect.
+left in a transaction, nothing is left prepared, no try is left open, and its barrier says what its books say; (g) the
+branches of an atomic group have taken effect together or not at all, and none says that it went against the decision,
+as nobody ends branches by hand here. And nothing received is left unacknowledged, no
+message is a defect.
 
 Where the journal was restored from a backup it can't know what it forgot. Then no effect may happen twice all the same,
 and whatever a run says wrongly of an effect that a barrier remembers must be found by ``views.forgotten``; everywhere
@@ -15,9 +17,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.definition.plan import Call
+from orchestrator.definition.plan import Atomic, Call
 from orchestrator.errors import IllegalEventError
-from orchestrator.kernel.state import Phase, RunState, Status
+from orchestrator.kernel.state import ENDED, Phase, RunState, Status
+from orchestrator.kernel.two_phase import branches_of
 from orchestrator.testing.simulation.ledger import Effect, Key
 from orchestrator.testing.simulation.world import World
 from orchestrator.views.forgotten import Known, forgotten
@@ -80,6 +83,8 @@ class _Excuses:
 def _at_rest(world: World, known: list[Known]) -> Iterator[str]:
     for service in world.shop.unfinished():
         yield f"(f) {service}: a transaction was left open"
+    for gid in world.shop.prepared():
+        yield f"(f) {gid.run[:4]} {gid.step}: it is left prepared"
     standing = {(effect.run, effect.step) for effect in known if effect.status == "done"}
     for (run_id, step), net in world.shop.booked().items():
         if bool(net) is not ((run_id, step) in standing):
@@ -106,10 +111,10 @@ def _run(world: World, run_id: str, effects: list[Effect], excused: _Excuses) ->
     if row.status not in {"completed", "compensated", "stuck"}:
         waiting = {k: s.status.value for k, s in state.steps.items() if s.status is not Status.DONE}
         yield f"(c) {who}: {row.status} at rest, {waiting}"
-    net: dict[str, int] = {}
-    for effect in effects:
-        if effect.run == run_id:
-            net[effect.step] = net.get(effect.step, 0) + effect.done - effect.undone
+    mine = [effect for effect in effects if effect.run == run_id]
+    if not world.restored:
+        yield from _groups(who, state, mine)
+    net = _net(mine)
     for step, total in net.items():
         if total not in {0, 1}:
             yield f"(b) {who} {step}: its net effect is {total}"
@@ -117,6 +122,29 @@ def _run(world: World, run_id: str, effects: list[Effect], excused: _Excuses) ->
     for step, what in wrong:
         if not excused.step((run_id, step)):
             yield f"(b) {who} {step}: {what}"
+
+
+def _net(effects: list[Effect]) -> dict[str, int]:
+    """Net effects by step."""
+    net: dict[str, int] = {}
+    for effect in effects:
+        net[effect.step] = net.get(effect.step, 0) + effect.done - effect.undone
+    return net
+
+
+def _groups(who: str, state: RunState, effects: list[Effect]) -> Iterator[str]:
+    if state.phase in ENDED:
+        for effect in effects:
+            if effect.is_try and effect.done != effect.undone:
+                yield f"(f) {who} {effect.step}: its try is neither confirmed nor cancelled"
+    did = {effect.step for effect in effects if effect.done and not effect.is_try}
+    for key, step in state.steps.items():
+        if step.heuristic is not None:
+            yield f"(g) {who} {key}: {step.reason}, and nobody has ended it by hand"
+        if isinstance(state.program.named[step.name], Atomic):
+            branches = [branch for branch, _, call in branches_of(state, key) if not call.read_only]
+            if 0 < len(did.intersection(branches)) < len(branches):
+                yield f"(g) {who} {key}: of {', '.join(branches)} only {did.intersection(branches)} did"
 
 
 def _compensated(net: dict[str, int]) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,8 @@
 
 Their steps use four kinds of participants, which ``shop`` plays: with a barrier, at least once beside a database, and
 at least once without one, in front of an outside world that refuses cancelled keys or one that forgets them. Some are
-asynchronous.
+asynchronous. In atomic groups they are prepared, or tried and confirmed with a barrier or without, or only read, and
+the last one may commit by itself.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from msgspec.structs import replace
 
 from orchestrator.definition import rules
 from orchestrator.definition.plan import (
+    Atomic,
     Call,
     Const,
     Each,
@@ -27,7 +29,7 @@ from orchestrator.definition.plan import (
     When,
     children,
 )
-from orchestrator.testing.simulation.growth import SIGNALS, STEP_TIMEOUT_S, Grower
+from orchestrator.testing.simulation.growth import GROUPED, SIGNALS, STEP_TIMEOUT_S, Grower
 
 RESULT: dict[str, Any] = {"v": 2, "ok": True, "list": [1, 2]}
 _SIGNALLED: dict[str, Any] = dict.fromkeys(SIGNALS, 7)
@@ -80,7 +82,7 @@ def every_call() -> list[Call]:
     grower = Grower(Random(0), forgetful=True)
     kinds = sorted(set(grower.kinds))
     calls = [grower.call("x", kind, Const(1), read_only=False) for kind in kinds]
-    calls.append(grower.call("x", ("shop", "look"), Const(1), read_only=True))
+    calls += [grower.branch("x", kind, how, Const(1)) for kind, how in GROUPED]
     return [*calls, hearing(RetryPolicy())]
 
 
@@ -89,7 +91,7 @@ def _candidates(node: Node, *, inside_when: bool = False) -> list[tuple[str, boo
     match node:
         case Call():
             return [(node.name, inside_when)]
-        case Sequence() | When():
+        case Sequence() | When() | Atomic():
             inside = inside_when or isinstance(node, When)
             return [c for child in children(node) for c in _candidates(child, inside_when=inside)]
         case _:
@@ -118,6 +120,10 @@ def _with_pivot(
                 kids.append(kid)
             made = Sequence(tuple(kids)) if isinstance(node, Sequence) else Parallel(tuple(kids))
             return made, past
+        case Atomic():
+            grouped = [inside(child, past) for child in node.branches]
+            calls = tuple(call for call, _ in grouped)
+            return replace(node, branches=calls), past or any(behind for _, behind in grouped)
         case When():
             other = None if node.otherwise is None else inside(node.otherwise, past)[0]
             return replace(node, then=inside(node.then, past)[0], otherwise=other), past

@@ -7,8 +7,10 @@ from typing import TypeVar
 
 from orchestrator.definition.plan import Plan
 from orchestrator.errors import JournalUnavailableError, OutcomeUnknownError
+from orchestrator.journal.bulk import Bulk, BulkItem, Outcome, Sent
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.port import InboxItem, LeaseState, Recorded, ShardWrite, Tenure
+from orchestrator.kernel.summary import RunSummary
 from orchestrator.testing.simulation.dice import Dice
 
 T = TypeVar("T")
@@ -52,6 +54,32 @@ class FlakyJournal:
         held = self._committed(lambda: self._journal.take_leases(owner, now, ttl_s, wanted))
         self._interruptions.at("after lease")
         return held
+
+    def bulks(self, limit: int = 100, *, running: bool = False) -> list[Bulk]:
+        """See the port."""
+        return self._journal.bulks(limit, running=running)
+
+    def bulk(self, bulk_id: str) -> Bulk:
+        """See the port."""
+        return self._journal.bulk(bulk_id)
+
+    def add_bulk(self, bulk: Bulk, run_ids: Sequence[str]) -> bool:
+        """See the port."""
+        return self._journal.add_bulk(bulk, run_ids)
+
+    def bulk_items(
+        self, bulk_id: str, *, outcome: Outcome | None = None, after: int = -1, limit: int = 500
+    ) -> list[BulkItem]:
+        """See the port."""
+        return self._journal.bulk_items(bulk_id, outcome=outcome, after=after, limit=limit)
+
+    def write_bulk(self, bulk: Bulk, items: Sequence[BulkItem], messages: Sequence[Sent]) -> bool:
+        """See the port."""
+        return self._journal.write_bulk(bulk, items, messages)
+
+    def rows(self, run_ids: Sequence[str]) -> list[RunSummary]:
+        """See the port."""
+        return self._journal.rows(run_ids)
 
     def drop_leases(self, owner: str, shards: Sequence[int]) -> None:
         """See the port."""

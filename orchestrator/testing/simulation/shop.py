@@ -6,6 +6,9 @@ has been cancelled; that of the service ``courier`` forgets it, as some do, so t
 undo takes effect, and only the epoch stands between. Its messages arrive at once or never: later is outside the
 promise (docs/participants.md).
 
+Branches of atomic groups take part for real: prepared in the service's database, or as a try, which holds something
+that its confirm makes final and its cancel gives back.
+
 Asynchronous participants run on the event loop of the process, as in a worker.
 """
 
@@ -22,6 +25,7 @@ from sqlalchemy.orm import Session
 from orchestrator.definition.plan import Call as Step
 from orchestrator.errors import Refused
 from orchestrator.participant.call import Call
+from orchestrator.participant.database import Database
 from orchestrator.participant.executor import WorkExecutor
 from orchestrator.participant.perform import WithDatabase, WithoutDatabase
 from orchestrator.participant.registry import Registry
@@ -31,13 +35,16 @@ from orchestrator.testing.simulation.growth import FORGETFUL
 from orchestrator.testing.simulation.ledger import (
     COMMIT_LOST,
     COMMIT_WRITTEN,
-    BothWays,
+    TRY,
     Effect,
     Key,
     Ledger,
     Outside,
+    Played,
 )
 from orchestrator.testing.simulation.ports import Killed
+from orchestrator.transport.gid import Gid
+from orchestrator.transport.port import WorkerTransport
 from orchestrator.views.forgotten import Known
 
 PROCESSES = 2
@@ -55,9 +62,12 @@ class Shop:
         self.outside = Outside()
         self._pause: Callable[[], None] = _go_on
         self._results: dict[str, Any] = {}
+        self._two_phase: set[str] = set()
         by_service: dict[str, dict[str, Step]] = {}
-        for call in calls:
+        for call in sorted(calls, key=lambda call: call.cancel is None):
             by_service.setdefault(call.service, {}).setdefault(call.participant, call)
+            if call.branch == "database":
+                self._two_phase.add(call.service)
         with_database = {
             name
             for name, known in by_service.items()
@@ -71,12 +81,19 @@ class Shop:
         self._executors = [WorkExecutor(Registry.of(services)) for services in self._processes]
         self._bare = WorkExecutor(Registry.of([]))
 
-    def open(self, dice: Dice, results: dict[str, Any], pause: Callable[[], None]) -> None:
+    def open(
+        self,
+        dice: Dice,
+        results: dict[str, Any],
+        pause: Callable[[], None],
+        now: Callable[[], float],
+    ) -> None:
         """Begin a schedule: nothing is known and nothing has happened. ``pause`` lets the world go on for a while."""
         self.dice = None
         self._pause = pause
         for ledger in self._ledgers.values():
             ledger.clear()
+            ledger.branches.now = now
         self.dice = dice
         self.outside = Outside()
         self._results = results
@@ -124,21 +141,33 @@ class Shop:
         """Services whose database somebody left a transaction open in."""
         return [name for name, ledger in self._ledgers.items() if ledger.in_transaction()]
 
+    def prepared(self) -> list[Gid]:
+        """The branches that wait for a decision."""
+        return [gid for ledger in self._ledgers.values() for gid in ledger.branches.gids()]
+
+    def sweep(self, transport: WorkerTransport) -> None:
+        """Ask about the branches that have been in doubt for long."""
+        self._executors[0].sweep(transport)
+
     def _commit_fault(self) -> str:
         return "" if self.dice is None else self.dice.which(COMMIT_WRITTEN, COMMIT_LOST)
 
     def _forget(self, process: int, but: str = "") -> None:
         for service in self._processes[process]:
             if service.database is not None:
-                service.performer = WithDatabase(service.database, DEFAULT_PAYLOAD_LIMIT)
+                service.performer = self._performer(service.database, service.name)
             elif service.name != but:
                 service.performer = WithoutDatabase(DEFAULT_PAYLOAD_LIMIT)
+
+    def _performer(self, database: Database, service: str) -> WithDatabase:
+        return WithDatabase(database, DEFAULT_PAYLOAD_LIMIT, two_phase=service in self._two_phase)
 
     def _service(self, name: str, calls: dict[str, Step]) -> Service:
         ledger = self._ledgers.get(name)
         service = Service(name, database=None if ledger is None else ledger.engine)
         if ledger is not None:
-            service.database = BothWays(ledger.engine)
+            service.database = Played(ledger)
+            service.performer = self._performer(service.database, name)
             service.database.engine()  # makes the barrier's tables now: a schedule is to begin as all others do
         for participant, call in sorted(calls.items()):
             self._declare(
@@ -149,10 +178,11 @@ class Shop:
     def _declare(self, service: Service, name: str, call: Step, *, forgetful: bool) -> None:
         """Attach one participant, with the parameters that its calls give it."""
         is_async = name.startswith(ASYNC)
+        part = "" if call.cancel is None else TRY
         act, undo = (
-            self._acting()
+            self._acting(part)
             if call.barrier
-            else self._calling(forgetful=forgetful, may_pause=not (is_async or forgetful))
+            else self._calling(part, forgetful=forgetful, may_pause=not (is_async or forgetful))
         )
         if call.read_only:
             act = self._looking()
@@ -166,13 +196,17 @@ class Shop:
         )
         if call.undo is not None:
             declared.undo(_typed(dress(undo), injected, ["of_result"]))
+        if call.cancel is not None:
+            confirm, cancel = self._finishing()
+            declared.confirm(_typed(dress(confirm), injected, ["of_result"]))
+            declared.cancel(_typed(dress(cancel), injected, ["of_result"]))
 
-    def _acting(self) -> tuple[Callable[..., Any], Callable[..., None]]:
-        """Effects in the service's own database."""
+    def _acting(self, part: str) -> tuple[Callable[..., Any], Callable[..., None]]:
+        """Effects in the service's own database; a try's under a key of their own."""
 
         def act(session: Session, call: Call, **_: Any) -> Any:
             self._trouble_before("participant refuses", "participant fails")
-            _book(session, call, 1)
+            _book(session, call, 1, part)
             self._trouble_after()
             return self._result(call)
 
@@ -184,9 +218,9 @@ class Shop:
         return act, undo
 
     def _calling(
-        self, *, forgetful: bool, may_pause: bool
+        self, part: str, *, forgetful: bool, may_pause: bool
     ) -> tuple[Callable[..., Any], Callable[..., None]]:
-        """Effects in the world outside."""
+        """Effects in the world outside; a try's under a key of their own."""
 
         def act(call: Call, **_: Any) -> Any:
             assert self.dice is not None
@@ -194,7 +228,7 @@ class Shop:
                 self._pause()
             self.outside.refuse(call, anew=self.dice.happens("participant refuses"))
             self._trouble_before("", "participant fails")
-            self.outside.do(call, forgetful=forgetful)
+            self.outside.do(call, forgetful=forgetful, part=part)
             self._trouble_after()
             return self._result(call)
 
@@ -204,6 +238,30 @@ class Shop:
             self._trouble_after()
 
         return act, undo
+
+    def _finishing(self) -> tuple[Callable[..., None], Callable[..., None]]:
+        """What becomes of a try: what it holds is given back, and, if it is confirmed, the real effect happens."""
+
+        def confirm(call: Call, session: Session | None = None, **_: Any) -> None:
+            self._trouble_before("", "confirm or cancel fails")
+            if session is None:
+                self.outside.undo(call, forgetful=False, part=TRY)
+                self.outside.do(call, forgetful=False)
+            else:
+                _book(session, call, -1, TRY)
+                _book(session, call, 1)
+            self._trouble_after()
+
+        def cancel(call: Call, session: Session | None = None, **_: Any) -> None:
+            self._trouble_before("", "confirm or cancel fails")
+            if session is None:
+                self.outside.undo(call, forgetful=False, part=TRY)
+                self.outside.undo(call, forgetful=False)
+            else:
+                _book(session, call, -1, TRY)
+            self._trouble_after()
+
+        return confirm, cancel
 
     def _looking(self) -> Callable[..., Any]:
         def look(call: Call, **_: Any) -> Any:
@@ -235,10 +293,10 @@ class Shop:
             raise Killed
 
 
-def _book(session: Session, call: Call, delta: int) -> None:
+def _book(session: Session, call: Call, delta: int, part: str = "") -> None:
     session.connection().exec_driver_sql(
         "INSERT INTO ledger VALUES (?, ?, ?, ?)",
-        (call.idempotency_key, call.run_id, call.step, delta),
+        (call.idempotency_key + part, call.run_id, call.step, delta),
     )
 
 

@@ -21,11 +21,13 @@ from orchestrator.errors import (
     RunNotFoundError,
     TransportUnavailableError,
 )
-from orchestrator.journal.memory import Backup, MemoryJournal
+from orchestrator.journal.memory import MemoryJournal
+from orchestrator.journal.memory_tables import Backup
 from orchestrator.journal.port import Recorded
 from orchestrator.kernel.evolve import fold
 from orchestrator.kernel.program import Program
 from orchestrator.kernel.state import RunState
+from orchestrator.participant.two_phase.sweep import SweepOptions
 from orchestrator.testing.simulation.dice import Dice
 from orchestrator.testing.simulation.growth import FORGETFUL
 from orchestrator.testing.simulation.member import LEASE_S, Member
@@ -84,7 +86,7 @@ class World:
         prompt = frozenset({f"saga.{FORGETFUL}"})
         self.network = Network(dice, self.later, self._deliver, self._arrived, prompt)
         self._people = People(self)
-        shop.open(dice, workload.results, self._pause_worker)
+        shop.open(dice, workload.results, self._pause_worker, lambda: self.now)
         self.note("schedule", f"seed {seed}, plan {self.plan_hash[:12]}")
 
     @property
@@ -119,11 +121,13 @@ class World:
             self.later(then_s, self._restore)
         for _ in range(draw.randrange(8)):
             self.later(draw.uniform(0, end_s), self._disturb)
+        for _ in range(draw.randrange(3)):
+            self.later(draw.uniform(0, end_s), self._sweep)
         self.run_until(self.now + end_s)
         self._heal()
         for _ in range(_REPAIRS):
             self._settle()
-            if not self._people.repair():
+            if not self._people.repair() and not self._swept():
                 break
         self._settle()
         self.note("end", " ".join(record.hash[:12] for record in self._ends()))
@@ -295,6 +299,21 @@ class World:
         self.network.answer(replace(answer, took_s=0.005, worker=f"w{process}:1"))
         if self.dice.happens("worker killed after the answer"):
             raise Killed
+
+    def _sweep(self) -> None:
+        """A worker asks about what it finds prepared for long."""
+        try:
+            self.shop.sweep(Postbox(0, self._answered))
+        except Killed:
+            self.shop.restart(0)
+
+    def _swept(self) -> bool:
+        """Whether there is something left for the sweep: a journal that was restored forgets its branches."""
+        if not self.restored or not self.shop.prepared():
+            return False
+        self.run_until(self.now + SweepOptions().safety_age_s)
+        self._sweep()
+        return True
 
     # What comes from outside
 

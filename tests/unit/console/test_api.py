@@ -323,6 +323,8 @@ SECRET = "4111-1111-1111-1111"
 def test_viewers_see_no_values(desks: Desks) -> None:
     from tests.unit.coordinator.scripted import answer
 
+    desks.stuck()
+    (cluster,) = desks.store.clusters().clusters
     desks.parked()
     desks.transport.handler = lambda work: answer(work, result={"card": SECRET})
     client = desks.http()
@@ -332,7 +334,9 @@ def test_viewers_see_no_values(desks: Desks) -> None:
     desks.waiting()
     desks.http().post("/api/v1/runs/dddd4444/signal", json={"name": "approval", "data": SECRET})
     reads = [
-        route.path.replace("{run}", run).replace("{saga}", "waits")
+        route.path.replace("{run}", run)
+        .replace("{saga}", "waits")
+        .replace("{cluster}", cluster.cluster)
         for route in desks.app().routes
         if isinstance(route, APIRoute)
         and "GET" in (route.methods or ())

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.console import Role
 from orchestrator.console.bars import bars
-from orchestrator.console.overview import groups, lines
+from orchestrator.console.overview import lines
 from orchestrator.console.rendering import MARKS, TONES, ago
 from orchestrator.kernel import events as ev
 from orchestrator.kernel.state import Status
@@ -218,23 +218,6 @@ def test_text_of_users_is_never_markup(desks: Desks) -> None:
     for path in ("/", "/runs", "/runs/aaaa1111", "/runs/aaaa1111/act/retry?step=<script>"):
         assert "<script>alert" not in client.get(path).text
         assert "<script>" not in client.get(path).text.replace('<script src="', "")
-
-
-def test_stuck_runs_are_grouped_by_where_they_stand(desks: Desks) -> None:
-    from msgspec.structs import replace
-
-    desks.stuck()
-    row = desks.store.find("aaaa1111")
-    rows = [
-        row,
-        replace(
-            row, run_id="b", parked=("reserve[3]",), updated_at=row.updated_at + 5, reason="new"
-        ),
-        replace(row, run_id="c", saga="other"),
-    ]
-    first, second = groups(rows)
-    assert (first.number, first.saga, first.steps, first.reason) == (2, "shop", ("reserve",), "new")
-    assert (first.newest - first.oldest, second.saga) == (5, "other")
 
 
 def test_figures_share_one_scale() -> None:

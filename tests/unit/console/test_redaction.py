@@ -65,14 +65,24 @@ def desks(monkeypatch: pytest.MonkeyPatch) -> Desks:
     return stage
 
 
-PAGES = ("/", "/runs", f"/runs/{RUN}", f"/runs/{RUN}?after=6", f"/runs/{RUN}/act/retry?step=hold")
+PAGES = (
+    "/incidents",
+    "/audit",
+    "/",
+    "/runs",
+    f"/runs/{RUN}",
+    f"/runs/{RUN}?after=6",
+    f"/runs/{RUN}/act/retry?step=hold",
+)
 GETS = (
     *("runs", f"runs/{RUN}", f"runs/{RUN}/state?after=5", f"runs/{RUN}/events"),
+    *("incidents", "audit"),
     *("runs?stuck=true", f"runs/{RUN}/drawing", "sagas/secretive", "stats", "pulse"),
 )
 COMMANDS = (
     *(("show", RUN), ("show", RUN, "--full"), ("events", RUN), ("events", RUN, "--at", "1s")),
     *(("list",), ("retry", RUN, "--dry-run"), ("retry", "--stuck", "--dry-run"), ("doctor",)),
+    *(("incidents",), ("audit",), ("incidents", "show", "{cluster}")),
     *(("watch", RUN), ("stats",), ("retry", RUN)),
 )
 
@@ -109,10 +119,13 @@ def test_what_is_done_says_nothing_of_it(desks: Desks) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_no_command_prints_it(desks: Desks, command: tuple[str, ...]) -> None:
+    cluster = desks.store.clusters((), None, 2).clusters[0]
+    command = tuple(part.format(cluster=cluster.cluster) for part in command)
     for arguments in (command, ("--json", *command)):
         shown = desks.run(*arguments)
         assert CANARY not in shown.stdout + shown.stderr, arguments
-        if command[0] in {"show", "events", "list"}:
+        as_data = arguments[0] == "--json" and command[0] in {"incidents", "audit"}
+        if as_data or command[0] in {"show", "events", "list"}:
             assert "(redacted)" in shown.stdout, arguments
 
 

@@ -23,7 +23,7 @@ def outgoing(participant: str, number: int, queue: str = "q") -> Outgoing:
         due=NOW,
         timeout_s=30.0,
     )
-    return Outgoing(0, 1, f"{participant}-{number}", "s", command)
+    return Outgoing(0, 1, f"{participant}-{number}", "s", command, {})
 
 
 def answer(participant: str, took_s: float, worker: str = "w:1") -> Answer:

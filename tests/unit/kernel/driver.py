@@ -67,6 +67,9 @@ class Driver:
             if self.run.phase in ENDED and self.random.random() < 0.3:
                 break
         self.world.healed = True
+        if self.run.paused:
+            self.stand_still()
+            self.turn(msg.Resume(at=self.now))
         self.run_on()
         assert oracle.has_ended_or_is_stuck(self.run), self
         for _ in range(40):
@@ -78,6 +81,20 @@ class Driver:
         self.stragglers()
         verdicts.check_world(self.run, self.world)
         return Outcome(self.run, self.world, self.events)
+
+    def stand_still(self) -> None:
+        """A paused run sends nothing new, whatever time it is."""
+        for flight in [f for f in self.flights if self._outstanding(f)]:
+            self.turn(self._carry_out(flight))
+        if self.run.paused is None:  # an answer was the last one
+            return
+        sent = len(self.flights)
+        groups_only = {"prepare", "commit", "abort"}
+        assert all(c.kind in groups_only for c in pending(self.run) if isinstance(c, Execute))
+        self._pass(self.now + 1_000.0)
+        self._dispatch()
+        new = self.flights[sent:]
+        assert all(flight.command.kind in groups_only for flight in new), self
 
     def run_on(self) -> None:
         """Carry on with participants that answer, until nothing moves by itself."""
@@ -265,7 +282,8 @@ class Driver:
             self.turn(replace(reply, at=self.now))
 
     def _act_expire(self) -> None:
-        late = [f for f in self.flights if self._outstanding(f)]
+        sent = {c.step for c in pending(self.run)}  # no deadline passes for what a pause holds
+        late = [f for f in self.flights if self._outstanding(f) and f.command.step in sent]
         if not late:
             return
         flight = self.random.choice(late)
@@ -342,6 +360,8 @@ class Driver:
         ]
         if self.random.random() < 0.2:
             operations = [msg.Compensate(at=self.now), msg.Cancel(at=self.now)]
+        if self.random.random() < 0.1 or (self.run.paused and self.random.random() < 0.3):
+            operations = [msg.Pause(at=self.now), msg.Resume(at=self.now)]
         self.operate(self.random.choice(operations))
 
     def _act_take_over(self) -> None:

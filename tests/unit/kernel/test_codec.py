@@ -116,6 +116,7 @@ def test_what_is_no_event_is_refused(name: str, version: int, data: bytes) -> No
         messages.Compensate(at=1.0, reason="why"),
         messages.Cancel(at=1.0),
         messages.Forget(at=1.0, actor="ann", step="a", reason="why"),
+        messages.Acknowledge(at=1.0, actor="ann", step="a", reason="mine"),
         messages.Recovered(at=1.0),
     ],
     ids=lambda message: type(message).__name__,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from orchestrator import Call, Refused, Retry, Service, saga
+from orchestrator import Call, Refused, Retry, Service, atomic, saga
 from orchestrator.definition.invariant import Ledger, Outcome
 from orchestrator.definition.saga import Registry
 
@@ -12,6 +12,7 @@ REGISTRY = Registry()
 stock = Service("stock", database="sqlite:///stock.db")
 bank = Service("bank", timeout=10)
 depot = Service("depot", database="sqlite:///depot.db")
+vault = Service("vault", database="postgresql+psycopg://nobody@nowhere/vault", two_phase=True)
 
 
 @stock.participant
@@ -93,6 +94,30 @@ def notify(session: Session, sku: str) -> None:
     session.add(sku)
 
 
+@vault.participant
+def take_out(session: Session, sku: str) -> None:
+    """One half of a move."""
+    session.delete(sku)
+
+
+@take_out.undo
+def put_back(session: Session) -> None:
+    """Take half of it back."""
+    session.add("")
+
+
+@vault.participant
+def put_in(session: Session, sku: str) -> None:
+    """The other half."""
+    session.add(sku)
+
+
+@put_in.undo
+def take_away(session: Session) -> None:
+    """Take the other half back."""
+    session.delete("")
+
+
 @saga(registry=REGISTRY)
 def undo_missing_its_effect(sku: str) -> None:
     """``uncount`` has a name and a docstring, and does nothing."""
@@ -143,3 +168,11 @@ def sound(sku: str) -> None:
     pay_out(sku)
     send.pivot(sku)
     notify(sku)
+
+
+@saga(registry=Registry())
+def sound_group(sku: str) -> None:
+    """Two halves that belong together."""
+    with atomic():
+        take_out(sku)
+        put_in(sku)

@@ -10,14 +10,15 @@ from msgspec.structs import replace
 
 from orchestrator.definition.facts import Facts
 from orchestrator.definition.saga import Saga
-from orchestrator.kernel import decide, evolve
+from orchestrator.kernel import decide, evolve, group
 from orchestrator.kernel import events as ev
 from orchestrator.kernel import messages as msg
 from orchestrator.kernel.codec import decode_event
 from orchestrator.kernel.commands import Command, Execute
 from orchestrator.kernel.pending import pending
-from orchestrator.kernel.state import Phase, RunState, StepState
-from orchestrator.testing import rules, steps, verify
+from orchestrator.kernel.state import Phase, RunState, Status, StepState
+from orchestrator.kernel.two_phase import branches_of
+from orchestrator.testing import replies, rules, steps, verify
 from orchestrator.testing.participants import DONE, TOMBSTONE, UNDONE, Answer, Record, carry_out
 from tests.unit.testing import broken, test_guards
 
@@ -117,6 +118,29 @@ def _keeps_something_outside_the_journal(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(steps, "decode_event", lossy)
 
 
+def _commits_what_it_has_to_abort(patch: pytest.MonkeyPatch) -> None:
+    def treacherous(run: RunState) -> list[Command]:
+        return [
+            replace(c, kind="commit") if isinstance(c, Execute) and c.kind == "abort" else c
+            for c in pending(run)
+        ]
+
+    patch.setattr(steps, "pending", treacherous)
+
+
+def _forgets_what_is_prepared(patch: pytest.MonkeyPatch) -> None:
+    take_back = group._take_back
+
+    def forgetful(run: RunState, key: str, at: float) -> None:
+        if run.steps[key].then == "retry":
+            take_back(run, key, at)
+            return
+        for branch, step, _ in branches_of(run, key):
+            run.steps[branch] = replace(step, status=Status.ABORTED)
+
+    patch.setattr(group, "_take_back", forgetful)
+
+
 # participants that are wrong
 
 
@@ -126,7 +150,7 @@ def _participant(patch: pytest.MonkeyPatch, act: Callable[[str, Record], Answer 
     def carried_out(kind: Any, call: Any, record: Record, facts: Facts, **known: Any) -> Answer:
         return act(kind, record) or carry_out(kind, call, record, facts, **known)
 
-    patch.setattr(steps, "carry_out", carried_out)
+    patch.setattr(replies, "carry_out", carried_out)
 
 
 def _has_no_barrier_against_doubles(patch: pytest.MonkeyPatch) -> None:
@@ -161,6 +185,15 @@ def _says_it_did_what_it_did_not(patch: pytest.MonkeyPatch) -> None:
     _participant(patch, lying)
 
 
+def _takes_effect_with_its_vote(patch: pytest.MonkeyPatch) -> None:
+    def hasty(kind: str, record: Record) -> Answer | None:
+        if kind != "prepare" or record.row == TOMBSTONE:
+            return None
+        return Answer("succeeded", record._replace(row=DONE, did=1), vote="prepared")
+
+    _participant(patch, hasty)
+
+
 def _untouched(patch: pytest.MonkeyPatch) -> None:
     """The saga itself is what is wrong."""
 
@@ -185,6 +218,9 @@ CASES: list[tuple[str, Spoil, Saga[..., Any], str]] = [
     (rules.IGNORED, _notes_what_comes_after_it_turned_back, broken.sound, "late answer of hold"),
     (rules.KERNEL, _fails_when_it_is_cancelled_too_late, broken.sound, "ValueError: too late"),
     (rules.IGNORED, _has_no_tombstone, broken.sound, "late copy of hold (do) does something"),
+    (rules.ATOMIC, _takes_effect_with_its_vote, broken.sound_group, "put_in did not"),
+    (rules.DECIDED, _commits_what_it_has_to_abort, broken.sound_group, "the commit of take_out"),
+    (rules.LEFT, _forgets_what_is_prepared, broken.sound_group, "take_out is"),
     (rules.RECOVERY, _keeps_something_outside_the_journal, broken.sound, "another state"),
 ]
 

@@ -1,0 +1,97 @@
+"""The spans of traced runs' commands: open from when a command is due until it is settled.
+
+They live in memory only. One whose coordinator dies is never told; its worker's span is, and the next attempt's.
+"""
+
+from __future__ import annotations
+
+from orchestrator.coordinator.live import Identity, LiveRun
+from orchestrator.kernel.commands import Execute
+from orchestrator.kernel.events import CommandKind
+from orchestrator.telemetry.spans import Opened
+from orchestrator.telemetry.tracing import TRACER
+from orchestrator.transport.messages import Answer
+
+_FINE = frozenset({"succeeded", "refused"})
+
+
+class _RunTraces:
+    """One run's."""
+
+    __slots__ = ("last", "open", "tried")
+
+    def __init__(self) -> None:
+        self.open: dict[Identity, Opened] = {}
+        self.last: Opened | None = None
+        """What ended last."""
+        self.tried: dict[tuple[str, CommandKind], Opened] = {}
+        """By step and kind: the attempt before."""
+
+
+class Traces:
+    """The open spans of a coordinator's runs."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, _RunTraces] = {}
+
+    def began(self, run_id: str, live: LiveRun, command: Execute) -> dict[str, str]:
+        """A command is due: the context for its message.
+
+        It is linked to the attempt before it; after a wait, when nothing else was under way, to what came before that.
+        """
+        parent = live.state.trace
+        run = self._runs.setdefault(run_id, _RunTraces())
+        identity = (command.step, command.kind, command.attempt)
+        opened = run.open.get(identity)
+        if opened is None:
+            before = run.tried.get((command.step, command.kind))
+            if before is None and not run.open:
+                before = run.last
+            opened = run.open[identity] = TRACER.command(
+                parent,
+                f"{command.kind} {command.participant}",
+                {
+                    "saga.run": run_id,
+                    "saga.name": live.state.program.plan.saga,
+                    "saga.step": command.step,
+                    "saga.kind": command.kind,
+                    "saga.attempt": command.attempt,
+                },
+                () if before is None else (before,),
+            )
+            run.tried[command.step, command.kind] = opened
+        return opened.carrier or parent
+
+    def answered(self, answer: Answer) -> None:
+        """Say on the command's span what came of it."""
+        run = self._runs.get(answer.run)
+        opened = run and run.open.get((answer.step, answer.kind, answer.attempt))
+        if opened:
+            opened.note({"saga.outcome": answer.outcome})
+            if answer.outcome not in _FINE:
+                opened.fail(answer.outcome)
+
+    def settled(self, run_id: str, live: LiveRun) -> None:
+        """End what is no longer outstanding, going by ``live.sent``."""
+        run = self._runs.get(run_id)
+        if run is not None:
+            for identity in [identity for identity in run.open if identity not in live.sent]:
+                run.last = run.open.pop(identity)
+                run.last.end()
+
+    def finished(self, run_id: str, live: LiveRun) -> None:
+        """The run is over: tell of it as a whole."""
+        self._runs.pop(run_id, None)
+        state = live.state
+        if state.ended_at is not None:
+            saga = state.program.plan.saga
+            attributes = {"saga.run": run_id, "saga.name": saga, "saga.status": state.phase.value}
+            TRACER.run(state.trace, f"run {saga}", attributes, state.launched_at, state.ended_at)
+
+    def forget(self, run_id: str) -> None:
+        """Another coordinator goes on with the run, or this one does from the journal."""
+        run = self._runs.pop(run_id, None)
+        if run is not None:
+            for opened in run.open.values():
+                opened.note({"saga.outcome": "handed over"})
+                opened.end()

@@ -1,0 +1,29 @@
+"""What an operator asked for, as the events tell it: what an audit lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from orchestrator.kernel import events as ev
+
+OPERATION_OF: Mapping[str, str] = {
+    "StepRetried": "retry",
+    "StepSkipped": "skip",
+    "StepResolved": "resolve",
+    "HeuristicForgotten": "forget",
+    "SignalReceived": "signal",
+    "RunPaused": "pause",
+    "RunResumed": "resume",
+}
+"""The operation behind each type of event that only an operation leads to."""
+OPERATIONS = (*OPERATION_OF.values(), "compensate", "cancel")
+"""The name of every operation."""
+
+
+def operation_of(event: ev.Event) -> str:
+    """The operation that led to an event; empty if it was none."""
+    if isinstance(event, ev.OperationRefused):
+        return event.operation
+    if isinstance(event, ev.CompensationStarted):
+        return event.operation or ("compensate" if event.actor else "")
+    return OPERATION_OF.get(type(event).__name__, "")

@@ -1,0 +1,1 @@
+"""What is told to the outside: metrics, traces and logs. Nothing here changes what happens to a run."""
