@@ -166,7 +166,8 @@ class Desk:
 
     def cluster(self, who: Principal, cluster: str) -> Cluster:
         """One cluster. Raises ``RunNotFoundError`` when no incident of it is open."""
-        for one in self.journal.clusters(who.sagas, None, 1, cluster or _NOTHING).clusters:
+        found = self.journal.clusters(who.sagas, None, 1, cluster or _NOTHING).clusters
+        for one in found:
             if one.cluster == cluster:
                 return one if self.sees_redacted(who) else self._curtains.cluster(one)
         raise RunNotFoundError(f"no open incident is of the cluster {cluster!r}")
