@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 
 from orchestrator.definition.plan import Call, Plan
-from orchestrator.errors import IllegalEventError
+from orchestrator.errors import IllegalEventError, UnknownSagaError
 from orchestrator.testing.simulation.dice import Dice
 from orchestrator.testing.simulation.growth import FORGETFUL
 from orchestrator.testing.simulation.oracle import violations
@@ -38,7 +38,7 @@ class Simulator:
             found = tuple(violations(world))
         except RestlessError as error:
             found = (f"(c) {error}",)
-        except IllegalEventError as error:
+        except (IllegalEventError, UnknownSagaError) as error:
             found = (f"(d) a run can't be replayed: {error}",)
         ended = Counter[str](world.journal.find(run_id).status for run_id in world.launched)
         return Schedule(
