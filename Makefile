@@ -8,7 +8,7 @@ JOBS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo dev test check lint types bench guards storm crashes simulate lock wheel clean
+.PHONY: help venv demo dev test check lint types bench guards storm crashes simulate screenshots lock wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -59,6 +59,9 @@ crashes: $(STAMP) ## kill -9 at every point of every saga's processes, and again
 simulate: $(STAMP) ## schedules of faults under virtual time until one fails (HOURS=8, SCHEDULES=N, ARGS=--seed N)
 	$(BIN)/saga simulate --processes $(JOBS) \
 		$(if $(HOURS),--hours $(HOURS)) $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(ARGS)
+
+screenshots: $(STAMP) ## take the pictures of the console for the docs (needs chromium)
+	PYTHONPATH=. $(BIN)/python docs/screenshots.py
 
 wheel: $(STAMP) ## build the wheel into dist/
 	rm -rf dist

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 
+from orchestrator.exposing import measured
 from orchestrator.settings import load
 from orchestrator.wiring import coordinator, open_journal
 
@@ -17,17 +18,18 @@ def main() -> None:
     """Run a coordinator until SIGTERM; says ``ready`` when it has begun."""
     settings = load()
     journal = open_journal(settings)
-    driver = coordinator(settings, journal)
-    signal.signal(signal.SIGTERM, lambda *_: driver.stop())
-    driver.turn(0)
-    print("ready", flush=True)
     path = os.environ.get(PROFILE_VARIABLE)
-    if path:
-        with cProfile.Profile() as profile:
+    with measured(settings) as meter:
+        driver = coordinator(settings, journal, meter)
+        signal.signal(signal.SIGTERM, lambda *_: driver.stop())
+        driver.turn(0)
+        print("ready", flush=True)
+        if path:
+            with cProfile.Profile() as profile:
+                driver.run()
+            profile.dump_stats(path)
+        else:
             driver.run()
-        profile.dump_stats(path)
-    else:
-        driver.run()
     print(dict(driver.counts), file=sys.stderr)
     journal.close()
 

@@ -15,11 +15,14 @@ from rich.table import Table
 from benchmarks.figure import Figure
 from benchmarks.machine import OtherLoad
 from benchmarks.scenarios import (
+    archiving,
     celery_chain,
     cost,
     database_participants,
     dbos_in_process,
     many_open_runs,
+    metrics_cost,
+    million_runs,
     mixed_durations,
     transfers,
 )
@@ -52,7 +55,13 @@ SCENARIOS: dict[tuple[str, ...], Scenario] = {
         "transfers_between_hot_accounts",
         "attempts_taken_back_per_hot_transfer",
     ): transfers.contention,
+    ("throughput_with_metrics", "cpu_with_metrics"): metrics_cost.throughput,
     ("memory_10k_in_flight", "recovery_10k_open_runs"): many_open_runs.memory_and_recovery,
+    ("million_runs_postgresql", "million_runs_sqlite"): million_runs.finding,
+    (
+        "append_while_archiving_postgresql",
+        "append_while_archiving_sqlite",
+    ): archiving.beside_appends,
 }
 """By the names of the figures each one makes."""
 

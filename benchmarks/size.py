@@ -22,6 +22,8 @@ class Size(msgspec.Struct, frozen=True):
     open_runs: int = 10_000
     transfers: int = 600
     hot_transfers: int = 200
+    finished_runs: int = 1_000_000
+    archived_runs: int = 10_000
 
 
 FULL = Size()
@@ -39,4 +41,6 @@ QUICK = Size(
     open_runs=500,
     transfers=60,
     hot_transfers=30,
+    finished_runs=5_000,
+    archived_runs=1_000,
 )

@@ -44,7 +44,9 @@ from orchestrator.settings import Settings
 from orchestrator.transport.celery_app import make_celery
 from orchestrator.transport.celery_transport import CeleryTransport
 from orchestrator.transport.local import LocalTransport
+from orchestrator.transport.safety import QueueState, queue_states
 from orchestrator.transport.worker import install
+from orchestrator.views.redaction import Curtains
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -147,7 +149,7 @@ def notifier(
         key = given.webhook_key.get_secret_value().encode()
         channels.append(Webhook(WebhookOptions(given.webhook_url, key, given.webhook_private)))
     options = NoticeOptions(given.every_s, given.look_s)
-    return Notifier(journal, channels, options, time.time)
+    return Notifier(journal, channels, options, time.time, Curtains(journal).cluster)
 
 
 def worker_app(settings: Settings) -> Celery:
@@ -235,13 +237,17 @@ def console_app(
     *,
     insecure_dev: bool = False,
     poke: Callable[[int], None] | None = None,
+    services: Sequence[Service] = (),
 ) -> FastAPI:
-    """The console, to serve or to mount. ``poke`` wakes a coordinator of this process instead of the broker's.
+    """The console, to serve or to mount. ``poke`` wakes a coordinator of this process instead of the broker's, which
+    then isn't asked for its queues; ``services`` are those whose databases are asked what is in doubt.
 
     Needs the extra ``console``. Raises ``SettingsError``.
     """
     try:
         from orchestrator.console import console  # noqa: PLC0415 - all else works without the extra
+        from orchestrator.console.around import Surroundings  # noqa: PLC0415
+        from orchestrator.console.doubts import Doubts  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("orchestrator"):
             raise
@@ -253,7 +259,13 @@ def console_app(
     def clients(actor: str) -> Client:
         return Client(journal, sagas, wake, ClientOptions(actor, settings.payload_limit_bytes))
 
-    return console(journal, clients, sagas, console_options(settings, insecure_dev=insecure_dev))
+    def queues(names: Sequence[str]) -> list[QueueState]:
+        return queue_states(celery_app(settings), names)
+
+    doubts = Doubts(services, journal, clients(settings.actor).state, settings.in_doubt_s)
+    around = Surroundings(services, queues if poke is None else None, doubts)
+    options = console_options(settings, insecure_dev=insecure_dev)
+    return console(journal, clients, sagas, options, around=around)
 
 
 def console_options(settings: Settings, *, insecure_dev: bool = False) -> ConsoleOptions:

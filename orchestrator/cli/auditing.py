@@ -63,7 +63,7 @@ def audit(
         before=None if older is None else call.now() - age_s(older, "--older"),
         refused=refused,
     )
-    page = call.client.audit(where, cursor=cursor, limit=limit)
+    page = call.curtains.audit(call.client.audit(where, cursor=cursor, limit=limit))
     if call.out.json:
         call.out.data(page)
     else:

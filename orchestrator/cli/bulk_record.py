@@ -129,7 +129,7 @@ def show(context: typer.Context, bulk_id: BulkId, *, limit: Items = 50) -> None:
     """Show one: how far it is, who touched it, and what came of each run."""
     call = invocation(context)
     one = call.client.bulk.get(bulk_id)
-    items = call.client.bulk.items(one.id, limit=limit)
+    items = call.curtains.items(call.client.bulk.items(one.id, limit=limit))
     if call.out.json:
         call.out.data({"bulk": one, "items": items})
         return

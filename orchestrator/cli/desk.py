@@ -46,7 +46,11 @@ def serve(
 
     address = host or settings.console.host
     app = wiring.console_app(
-        settings, call.journal, call.definitions.sagas, insecure_dev=insecure_dev
+        settings,
+        call.journal,
+        call.definitions.sagas,
+        insecure_dev=insecure_dev,
+        services=call.definitions.services,
     )
     from orchestrator.console.access import is_loopback  # noqa: PLC0415 - needs the extra
 

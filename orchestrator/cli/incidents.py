@@ -47,7 +47,7 @@ def list_clusters(
     if context.invoked_subcommand is not None:
         return
     call = invocation(context)
-    page = call.journal.clusters((saga,) if saga else (), cursor, limit)
+    page = call.curtains.clusters(call.journal.clusters((saga,) if saga else (), cursor, limit))
     if call.out.json:
         call.out.data({"clusters": page.clusters, "cursor": page.cursor})
         return
@@ -80,6 +80,7 @@ def show(
     call = invocation(context)
     found = _cluster(call, cluster)
     page = call.journal.runs(RunFilter(cluster=found.cluster), cursor, limit)
+    page = msgspec.structs.replace(page, runs=call.curtains.rows(page.runs))
     if call.out.json:
         call.out.data({"cluster": found, "runs": page.runs, "cursor": page.cursor})
         return
@@ -138,7 +139,7 @@ def _cluster(call: Invocation, wanted: str) -> Cluster:
     if len(found) > 1:
         names = ", ".join(one.cluster for one in found)
         raise AmbiguousRunError(f"{wanted!r} fits several clusters: {names}")
-    return found[0]
+    return call.curtains.cluster(found[0])
 
 
 def _head(call: Invocation, one: Cluster) -> None:

@@ -11,10 +11,11 @@ from orchestrator.console.answers import Json, etag
 from orchestrator.console.desk import Seen
 from orchestrator.console.filters import AuditQuery, RunQuery
 from orchestrator.console.schemas import ClusterRuns, answers
-from orchestrator.console.security import CSRF_HEADER, Admin, Using, Viewer
+from orchestrator.console.security import CSRF_HEADER, Admin, Operator, Using, Viewer
 from orchestrator.definition import drawing
 from orchestrator.definition.plan import Plan
 from orchestrator.journal.port import RunFilter
+from orchestrator.views.difference import difference
 from orchestrator.views.marked_plan import marked
 from orchestrator.views.steps import steps_of
 
@@ -76,6 +77,27 @@ def events(
     entries = parts.desk.entries(who, run)
     shown = entries[after : after + limit]
     return Json({"events": shown, "length": len(entries)}, headers={"ETag": etag(len(entries))})
+
+
+@router.get("/runs/{run}/changes", tags=["runs"], responses=answers("Changes"))
+def changes(
+    who: Viewer,
+    parts: Using,
+    run: str,
+    since: Annotated[int, Query(ge=1)] = 1,
+    after: Annotated[int | None, Query(ge=1)] = None,
+) -> Response:
+    """What changed in a run between its first ``since`` events and its first ``after`` (all of them without)."""
+    later = parts.desk.seen(who, run, after=after)
+    earlier = parts.desk.seen(who, run, after=min(since, later.after))
+    found = difference(earlier.look, later.look)
+    return Json({"since": earlier.after, "after": later.after, "changes": found})
+
+
+@router.get("/runs/{run}/test", tags=["runs"])
+def test(who: Operator, parts: Using, run: str) -> Response:
+    """A run as a test for the pytest fixture ``sagas``: the same input, the same faults."""
+    return Response(parts.desk.as_test(who, run), media_type="text/x-python; charset=utf-8")
 
 
 @router.get("/runs/{run}/drawing", tags=["runs"])

@@ -18,14 +18,17 @@ from orchestrator.console import (
     api,
     api_actions,
     api_bulks,
+    around_pages,
     bulk_pages,
     faults,
+    figures,
     page_actions,
     pages,
     signing_in,
     streams,
 )
 from orchestrator.console.actions import Actions
+from orchestrator.console.around import Surroundings
 from orchestrator.console.bulks import BulkDesk
 from orchestrator.console.desk import Desk
 from orchestrator.console.limits import Limit
@@ -57,11 +60,12 @@ def console(
     options: ConsoleOptions,
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
+    around: Surroundings | None = None,
 ) -> FastAPI:
     """Make the app, to be served or mounted in another (``app.mount``).
 
-    ``clients`` gives a client that speaks for an actor; ``sagas`` are those that can be launched. Raises
-    ``SettingsError`` for options that would let in nobody, or anybody.
+    ``clients`` gives a client that speaks for an actor; ``sagas`` are those that can be launched; ``around`` knows of
+    services, queues and what is in doubt. Raises ``SettingsError`` for options that would let in nobody, or anybody.
     """
     options.check()
     app = FastAPI(
@@ -71,7 +75,7 @@ def console(
         docs_url=None,
         redoc_url=None,
     )
-    desk = Desk(journal, clients, sagas, options, clock)
+    desk = Desk(journal, clients, sagas, options, clock, around)
     app.state.parts = Parts(
         desk,
         Actions(desk, sleep),
@@ -84,7 +88,7 @@ def console(
     app.state.places = streams.Places(desk, options.streams_max)
     for part in (
         *(api, streams, api_actions, api_bulks),
-        *(signing_in, page_actions, bulk_pages, pages),
+        *(signing_in, page_actions, bulk_pages, around_pages, pages, figures),
     ):
         app.router.routes.extend(part.router.routes)  # themselves, so that each can be checked
     app.mount("/static", StaticFiles(directory=STATIC))

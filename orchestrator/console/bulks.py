@@ -68,7 +68,8 @@ class BulkDesk:
     ) -> Sequence[BulkItem]:
         """What came of each run, in order, behind a position. Raises ``BulkNotFoundError``."""
         bulk = self.get(who, bulk_id)
-        return self._bulks(who).items(bulk.id, outcome=outcome, after=after, limit=limit)
+        found = self._bulks(who).items(bulk.id, outcome=outcome, after=after, limit=limit)
+        return self._desk.items(who, found)
 
     def change(
         self,

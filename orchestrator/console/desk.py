@@ -7,7 +7,7 @@ has.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +15,8 @@ from msgspec.structs import replace
 
 from orchestrator.client import Client
 from orchestrator.console.access import Principal, Role
+from orchestrator.console.around import DoubtsSeen, ServicesSeen, Surroundings
+from orchestrator.console.doubts import InDoubt
 from orchestrator.console.kept import Kept
 from orchestrator.console.options import ConsoleOptions
 from orchestrator.console.redaction import (
@@ -32,6 +34,7 @@ from orchestrator.errors import (
     UnknownSagaError,
 )
 from orchestrator.journal.audit import AuditPage, audit
+from orchestrator.journal.bulk import BulkItem
 from orchestrator.journal.port import (
     Cluster,
     ClusterPage,
@@ -44,6 +47,7 @@ from orchestrator.journal.port import (
 )
 from orchestrator.kernel.preview import Preview
 from orchestrator.kernel.summary import RunSummary
+from orchestrator.views.as_test import as_test
 from orchestrator.views.look import RunLook, look
 from orchestrator.views.pulse import Pulse, pulse
 from orchestrator.views.redaction import Curtains
@@ -52,6 +56,8 @@ from orchestrator.views.timeline import Entry, timeline
 
 _EVENTS_MAX = 200_000
 _KEPT_S = 3.0
+_OPEN = ("accepted", "running", "compensating", "stuck")
+_OPEN_PAGE, _OPEN_PAGES = 500, 10
 _NOTHING = "\0"
 """No saga is called so."""
 
@@ -98,6 +104,7 @@ class Desk:
         sagas: Mapping[str, Saga[..., Any]],
         options: ConsoleOptions,
         clock: Callable[[], float] = time.time,
+        around: Surroundings | None = None,
     ) -> None:
         self.journal = journal
         self.clients = clients
@@ -105,8 +112,10 @@ class Desk:
         self.sagas = sagas
         self.options = options
         self.clock = clock
+        self._around = around or Surroundings()
         self._curtains = Curtains(journal)
         self._counts = Kept[dict[str, dict[str, int]]](_KEPT_S, clock)
+        self._open = Kept[tuple[dict[int, int], bool]](_KEPT_S, clock)
         self._pulses = Kept[Pulse](_KEPT_S, clock)
         self._statistics = Kept[Statistics](_KEPT_S, clock)
 
@@ -152,13 +161,14 @@ class Desk:
         """Open incidents by their cause, those of the sagas that they may see."""
         if saga and not who.may_see(saga):
             saga = _NOTHING
-        return self.journal.clusters((saga,) if saga else who.sagas, cursor, limit)
+        page = self.journal.clusters((saga,) if saga else who.sagas, cursor, limit)
+        return page if self.sees_redacted(who) else self._curtains.clusters(page)
 
     def cluster(self, who: Principal, cluster: str) -> Cluster:
         """One cluster. Raises ``RunNotFoundError`` when no incident of it is open."""
         for one in self.journal.clusters(who.sagas, None, 1, cluster or _NOTHING).clusters:
             if one.cluster == cluster:
-                return one
+                return one if self.sees_redacted(who) else self._curtains.cluster(one)
         raise RunNotFoundError(f"no open incident is of the cluster {cluster!r}")
 
     def seen(
@@ -192,9 +202,33 @@ class Desk:
         if where.run is not None:
             where = replace(where, run=self.row(who, where.run).run_id)
         page = audit(self.journal, replace(where, sagas=who.sagas), cursor, limit)
+        if not self.sees_redacted(who):
+            page = self._curtains.audit(page)
         if self.sees_values(who):
             return page
         return replace(page, entries=tuple(map(doing_without_values, page.entries)))
+
+    def items(self, who: Principal, items: Sequence[BulkItem]) -> Sequence[BulkItem]:
+        """What came of the runs of a bulk operation, as they may see it."""
+        return items if self.sees_redacted(who) else self._curtains.items(items)
+
+    def as_test(self, who: Principal, run: str) -> str:
+        """The run as a test for the fixture ``sagas``. Raises as ``row``."""
+        row = self.row(who, run)
+        plan = self.journal.plan(row.plan)
+        return as_test(plan, row, self.entries(who, run), self._modules(row.saga))
+
+    def _modules(self, saga: str) -> dict[str, str]:
+        """Where a saga and its participants can be imported from, if the apps define it."""
+        defined = self.sagas.get(saga)
+        if defined is None:
+            return {}
+        found = {saga: defined.function.__module__}
+        for name, action in defined.actions.items():
+            function = getattr(action, "function", None)
+            if function is not None:
+                found[name] = function.__module__
+        return found
 
     def counts(self, who: Principal) -> dict[str, dict[str, int]]:
         """Saga to status to number of runs, not older than a few seconds."""
@@ -253,6 +287,24 @@ class Desk:
                 )
         return rows
 
+    def open_by_version(self, who: Principal, saga: str) -> tuple[dict[int, int], bool]:
+        """Version to the number of open runs that it still has; and whether there are more than were counted."""
+
+        def find() -> tuple[dict[int, int], bool]:
+            counts: dict[int, int] = {}
+            cursor = None
+            for _ in range(_OPEN_PAGES):
+                where = RunFilter(saga=saga, status=_OPEN, sagas=who.sagas)
+                page = self.journal.runs(where, cursor, _OPEN_PAGE)
+                for run in page.runs:
+                    counts[run.version] = counts.get(run.version, 0) + 1
+                cursor = page.cursor
+                if cursor is None:
+                    break
+            return counts, cursor is not None
+
+        return self._open.get((saga, who.sagas), find)
+
     def plan(self, who: Principal, saga: str, version: int | None = None) -> Plan:
         """A saga's plan, the newest without a version. Raises ``UnknownSagaError``."""
         plans: Sequence[Plan] = [*self.journal.plans(), *(one.plan for one in self.sagas.values())]
@@ -264,6 +316,38 @@ class Desk:
     def plan_of(self, who: Principal, run: str) -> Plan:
         """The plan that a run keeps."""
         return self.journal.plan(self.row(who, run).plan)
+
+    def services(self, who: Principal) -> ServicesSeen:
+        """The services that their sagas call, and, for those who may see all, what else the apps define."""
+        plans = [*self.journal.plans(), *(one.plan for one in self.sagas.values())]
+        seen = self._around.services([plan for plan in plans if who.may_see(plan.saga)])
+        if not who.sagas:
+            return seen
+        theirs = tuple(one for one in seen.services if any(p.needed_by for p in one.participants))
+        return replace(seen, services=theirs)
+
+    def in_doubt(self, who: Principal) -> DoubtsSeen:
+        """What is prepared in the services' databases, of runs that they may see."""
+        seen = self._around.in_doubt()
+        return replace(seen, found=tuple(one for one in seen.found if self._is_theirs(who, one)))
+
+    def end_in_doubt(self, who: Principal, service: str, gids: Collection[str]) -> list[InDoubt]:
+        """Commit or roll back these branches, where their decision is known. Raises ``InvalidInputError``."""
+        doubts = self._around.doubts
+        if doubts is None or service not in doubts.services:
+            raise InvalidInputError(
+                f"no service of the apps that has two-phase commit is called {service!r}"
+            )
+        return doubts.end(service, lambda one: one.gid in gids and self._is_theirs(who, one))
+
+    def _is_theirs(self, who: Principal, one: InDoubt) -> bool:
+        if not who.sagas:
+            return True
+        try:
+            self.row(who, one.run)
+        except (RunNotFoundError, AmbiguousRunError):
+            return False
+        return True
 
     def shards(self) -> Shards:
         """Who writes what, and who is alive."""

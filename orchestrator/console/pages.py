@@ -17,6 +17,7 @@ from orchestrator.definition.plan import Call
 from orchestrator.journal.port import RunFilter
 from orchestrator.kernel.asked import OPERATIONS
 from orchestrator.kernel.summary import RunStatus
+from orchestrator.views.difference import difference
 from orchestrator.views.look import RunLook
 from orchestrator.views.steps import steps_of
 from orchestrator.views.trouble import Raised
@@ -124,10 +125,12 @@ def run(
     parts: Using,
     run: str,
     after: Annotated[int | None, Query(ge=1)] = None,
+    since: Annotated[int | None, Query(ge=1)] = None,
 ) -> Response:
-    """A run, now or after a number of its events."""
+    """A run, now or after a number of its events; with ``since``, what changed after so many of them."""
     desk = parts.desk
     seen = desk.seen(who, run, after=after)
+    earlier = None if since is None else desk.seen(who, run, after=min(since, seen.after))
     row = seen.look.run
     steps = steps_of(seen.look.plan)
     past = seen.after < seen.length
@@ -138,6 +141,9 @@ def run(
         "look": seen.look,
         "run": row,
         "past": past,
+        "since": earlier and earlier.after,
+        "changed": difference(earlier.look, seen.look) if earlier else (),
+        "as_test": desk.as_test(who, row.run_id) if may_act and entries else "",
         "decided": any(step.decision for step in steps),
         "bars": bars(steps, row.launched_at, seen.at),
         "entries": entries[: seen.after][-_EVENTS_SHOWN:],
@@ -189,6 +195,7 @@ def saga(
     desk = parts.desk
     plan = desk.plan(who, saga, version)
     figures = desk.statistics(who, _WINDOW_S, saga)
+    still_open, more_open = desk.open_by_version(who, saga)
     values = {
         "plan": plan,
         "calls": [step for step, _ in plan.steps() if isinstance(step, Call)],
@@ -196,6 +203,8 @@ def saga(
         "figures": next((one for one in figures.sagas if one.saga == saga), None),
         "steps": [one for one in figures.steps if one.saga == saga],
         "since": figures.since,
+        "open": still_open,
+        "more_open": more_open,
         "statuses": STATUSES,
     }
     return page(request, "saga.html", who, values)

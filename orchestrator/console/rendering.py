@@ -137,7 +137,8 @@ def base_of(request: Request) -> str:
 
 def is_page(request: Request) -> bool:
     """Whether a person looks at it, rather than a program."""
-    return not request.url.path.removeprefix(base_of(request)).startswith("/api/")
+    path = request.url.path.removeprefix(base_of(request))
+    return not path.startswith("/api/") and path != "/metrics"
 
 
 def page(

@@ -7,13 +7,16 @@ from typing import Any
 import msgspec
 
 from orchestrator.console.actions import Acted, Acts, Foreseen, Launched
+from orchestrator.console.around import DoubtsSeen, ServicesSeen
 from orchestrator.console.desk import SagaRow, Shards
+from orchestrator.console.doubts import InDoubt
 from orchestrator.journal.audit import AuditPage
 from orchestrator.journal.bulk import Bulk as BulkRecord
 from orchestrator.journal.bulk import BulkItem
 from orchestrator.journal.port import Cluster, ClusterPage, Page
 from orchestrator.kernel.preview import Preview
 from orchestrator.kernel.summary import RunSummary
+from orchestrator.views.difference import Changed
 from orchestrator.views.look import RunLook
 from orchestrator.views.pulse import Pulse
 from orchestrator.views.statistics import Statistics
@@ -47,6 +50,20 @@ class BulkItems(msgspec.Struct, frozen=True):
     items: tuple[BulkItem, ...]
 
 
+class Changes(msgspec.Struct, frozen=True):
+    """What changed between two moments of a run."""
+
+    since: int
+    after: int
+    changes: tuple[Changed, ...]
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """Branches that were to be ended."""
+
+    branches: tuple[InDoubt, ...]
+
+
 class SagaRows(msgspec.Struct, frozen=True):
     """Sagas."""
 
@@ -67,9 +84,9 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 _ANSWERS = (
-    *(ClusterPage, ClusterRuns),
-    *(Acted, Acts, Entries, Fault, Foreseen, Launched, Page, Preview),
-    *(AuditPage, BulkRecord, BulkItems, BulkRows, Pulse, RunLook, SagaRows, Shards, Statistics),
+    *(Acted, Acts, AuditPage, BulkItems, BulkRecord, BulkRows, Changes, ClusterPage, ClusterRuns),
+    *(DoubtsSeen, Ended, Entries, Fault, Foreseen, Launched, Page, Preview, Pulse, RunLook),
+    *(SagaRows, ServicesSeen, Shards, Statistics),
 )
 _REF = "#/components/schemas/{name}"
 

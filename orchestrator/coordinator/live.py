@@ -26,10 +26,10 @@ class LiveRun:
         self.sent: dict[Identity, Lane | None] = {}
         """Commands that need no dispatch now: waiting for it or under way, with the lane they count
         against, or None for those an alarm will bring back."""
-        self.asked: dict[tuple[str, int], float] = {}
-        """Group and round to when the first of its prepares went out."""
         self.flying: set[Identity] = set()
         """Commands that were under way when the run was paused: they aren't sent again when it goes on."""
+        self.asked: dict[tuple[str, int], float] = {}
+        """Group and round to when the first of its prepares went out."""
         self.defect = ""
 
 

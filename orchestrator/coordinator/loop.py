@@ -301,7 +301,7 @@ class Coordinator:
                     continue
                 self._dispatcher.learn(owned, answer, now)
                 if answer.duplicate:
-                    self._meter.barrier_hit(answer)
+                    self._meter.barrier_hit(answer.participant)
                 yield Arrival(
                     answer.shard,
                     answer.run,

@@ -11,7 +11,6 @@ import msgspec
 
 from orchestrator.coordinator.turn import Decisions, Draft
 from orchestrator.kernel.summary import RunSummary
-from orchestrator.transport.messages import Answer
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -40,7 +39,7 @@ class Meter:
     ) -> None:
         """A turn is in the journal, and the shards still are as they were before; the commit took ``took_s``."""
 
-    def barrier_hit(self, answer: Answer) -> None:
+    def barrier_hit(self, participant: str) -> None:
         """A participant knew the command already."""
 
     def gained(self) -> None:

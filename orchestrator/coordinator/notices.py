@@ -125,7 +125,10 @@ def notice_of(one: Cluster, notice_id: str, at: float) -> Notice:
 
 
 class Notifier:
-    """Looks for incidents that nobody was told of. ``run`` belongs to one thread."""
+    """Looks for incidents that nobody was told of. ``run`` belongs to one thread.
+
+    ``shown`` takes from a cluster what isn't to be told.
+    """
 
     def __init__(
         self,
@@ -133,12 +136,14 @@ class Notifier:
         channels: Sequence[Channel],
         options: NoticeOptions,
         clock: Callable[[], float],
+        shown: Callable[[Cluster], Cluster] = lambda cluster: cluster,
     ) -> None:
         self.counts: Counter[str] = Counter()
         self._journal = journal
         self._channels = channels
         self._options = options
         self._clock = clock
+        self._shown = shown
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -176,7 +181,7 @@ class Notifier:
                 continue
             if not self._journal.claim_notice(cluster.cluster, now, self._options.every_s):
                 continue
-            self._tell(notice_of(cluster, uuid.uuid4().hex, now))
+            self._tell(notice_of(self._shown(cluster), uuid.uuid4().hex, now))
             told += 1
             if self._stopping.is_set():
                 break

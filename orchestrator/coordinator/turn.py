@@ -22,7 +22,7 @@ from orchestrator.kernel.events import Event, OperationRefused
 from orchestrator.kernel.messages import Launch, Message, Reply
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.summary import RunSummary, summarize
-from orchestrator.telemetry.bound import Subject, about
+from orchestrator.telemetry.bound import Subject, bind, unbind
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +34,16 @@ class Arrival(NamedTuple):
     run_id: str
     message: Message
     inbox_id: int | None = None
+
+    def subject(self) -> Subject:
+        """What a log record made while it is handled says of it."""
+        message = self.message
+        return Subject(
+            self.run_id,
+            step=getattr(message, "step", None) or "",
+            kind=getattr(message, "kind", ""),
+            attempt=getattr(message, "attempt", 0),
+        )
 
 
 class Draft:
@@ -117,8 +127,11 @@ class Decisions:
         owned = self._ownership.shards.get(arrival.shard)
         if owned is None:
             return
-        with about(_subject(arrival, owned)):
+        token = bind(arrival)
+        try:
             self._take(self.draft(owned), arrival)
+        finally:
+            unbind(token)
 
     def _take(self, draft: Draft, arrival: Arrival) -> None:
         try:
@@ -181,20 +194,8 @@ class Decisions:
                 state, None if current is None else current.row
             )
             if current is not None:
-                changed.sent, changed.asked = current.sent, current.asked
-                changed.flying = current.flying
+                changed.sent, changed.flying = current.sent, current.flying
+                changed.asked = current.asked
         changed.state = state
         if any(isinstance(event, OperationRefused) for event in events):
             self._counts["operations refused"] += 1
-
-
-def _subject(arrival: Arrival, owned: OwnedShard) -> Subject:
-    message = arrival.message
-    live = owned.runs.get(arrival.run_id)
-    return Subject(
-        arrival.run_id,
-        getattr(message, "saga", "") if live is None else live.state.program.plan.saga,
-        getattr(message, "step", None) or "",
-        getattr(message, "kind", ""),
-        getattr(message, "attempt", 0),
-    )

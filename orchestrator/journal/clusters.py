@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -122,11 +122,15 @@ def page_of(sums: list[Sums], cursor: str | None, limit: int) -> tuple[list[Sums
 
 
 def page_in_memory(
-    runs: Iterable[RunSummary], sagas: Sequence[str], prefix: str, cursor: str | None, limit: int
+    runs: Mapping[str, RunSummary],
+    sagas: Sequence[str],
+    prefix: str,
+    cursor: str | None,
+    limit: int,
 ) -> ClusterPage:
     """As ``page``, of runs that are held in memory."""
     found: dict[str, list[tuple[float, str, str, RunSummary, Incident]]] = {}
-    for run in runs:
+    for run in runs.values():
         for one in run.incidents if not sagas or run.saga in sagas else ():
             if one.cluster.startswith(prefix):
                 place = (one.since, run.run_id, one.step, run, one)

@@ -145,7 +145,7 @@ def _conditions(connection: Connection, where: RunFilter) -> list[ColumnElement[
     if where.launched_before is not None:
         found.append(RUN.c.launched_at < where.launched_before)
     if where.stuck:
-        found.append(or_(RUN.c.status == "stuck", RUN.c.parked != "[]"))
+        found.append(or_(RUN.c.status == "stuck", and_(RUN.c.open, RUN.c.parked != "[]")))
     if where.text is not None:
         columns = (RUN.c.run_id, RUN.c.key, RUN.c.saga, RUN.c.reason)
         found.append(or_(*(column.icontains(where.text, autoescape=True) for column in columns)))
@@ -181,7 +181,7 @@ def _inside_json(connection: Connection, where: RunFilter) -> list[ColumnElement
             for column in (RUN.c.steps, RUN.c.parked)
             for part in (step, instance)
         ]
-        found.append(or_(*at))
+        found.append(and_(RUN.c.open, or_(*at)))  # what holds a run up keeps it open
     return found
 
 

@@ -222,8 +222,7 @@ class MemoryJournal(MemoryBulks):
     ) -> ClusterPage:
         """A page of clusters of open incidents; see the port."""
         with self._lock:
-            runs = self._tables.runs.values()
-            return clusters.page_in_memory(runs, sagas, prefix, cursor, limit)
+            return clusters.page_in_memory(self._tables.runs, sagas, prefix, cursor, limit)
 
     def noticed(self) -> dict[str, float]:
         """When people were last told of a cluster."""

@@ -13,7 +13,7 @@ from orchestrator.errors import IllegalEventError, InvalidInputError
 from orchestrator.journal.log import CHUNK
 from orchestrator.journal.port import Operated, OperationFilter, OperationPage, Recorded
 from orchestrator.journal.records import Row, link, recorded
-from orchestrator.journal.schema import AUDITED, EVENT, RUN
+from orchestrator.journal.schema import ANCHOR, AUDITED, EVENT, RUN
 from orchestrator.kernel.asked import OPERATION_OF, OPERATIONS, operation_of
 
 _PLACE = (EVENT.c.at, EVENT.c.shard, EVENT.c.offset)
@@ -48,7 +48,10 @@ def altered(connection: Connection, shard: int, run_ids: Sequence[str]) -> dict[
     for start in range(0, len(before), CHUNK):
         wanted = EVENT.c.offset.in_(before[start : start + CHUNK])
         found = select(EVENT.c.offset, EVENT.c.hash).where(EVENT.c.shard == shard, wanted)
-        hashes.update((offset, chain) for offset, chain in connection.execute(found))
+        ends = ANCHOR.c.last.in_(before[start : start + CHUNK])
+        gone = select(ANCHOR.c.last, ANCHOR.c.hash).where(ANCHOR.c.shard == shard, ends)
+        for known in (found, gone):  # what stood before may have been archived
+            hashes.update((offset, chain) for offset, chain in connection.execute(known))
     return unlinked(rows, hashes)
 
 

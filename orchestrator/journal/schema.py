@@ -2,6 +2,7 @@
 
 Names start with ``saga_`` because the tables may share a database with the caller's own. Values that only ever
 travel whole are JSON text: readable in any SQL shell, and cheaper to write than columns of their own.
+What only matters when tables are made is in ``schema_options``.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _Counter = BigInteger().with_variant(Integer(), "sqlite")
 
 AUDITED = """
     type IN ('StepRetried', 'StepSkipped', 'StepResolved', 'HeuristicForgotten', 'SignalReceived',
-        'RunPaused', 'RunResumed', 'OperationRefused')
+        'IncidentAcknowledged', 'RunPaused', 'RunResumed', 'OperationRefused')
     OR (type = 'CompensationStarted' AND actor <> '')
 """
 """Which events are somebody's doing. An index holds them alone, so an audit is as fast beside a million runs."""
@@ -49,14 +50,7 @@ EVENT = Table(
     Column("data", Text, nullable=False),
     Column("hash", Text, nullable=False),
     Index("saga_event_run", "run_id", "offset"),
-    Index(
-        "saga_event_audit",
-        "at",
-        "shard",
-        "offset",
-        postgresql_where=text(AUDITED),
-        sqlite_where=text(AUDITED),
-    ),
+    Index("saga_event_audit", "at", "shard", "offset"),
 )
 """The log. The primary key decides who can write."""
 
@@ -68,7 +62,6 @@ SHARD = Table(
     Column("owner", Text, nullable=False, server_default=text("''")),
     Column("cursor_offset", BigInteger, nullable=False, server_default=text("0")),
     Column("cursor_at", Double, nullable=False, server_default=text("0")),
-    postgresql_with={"fillfactor": 10},
 )
 """One row per shard, made with the schema; the row's epoch is that of the latest tenure record."""
 
@@ -97,7 +90,6 @@ INBOX = Table(
     Column("run_id", _Ordered, nullable=False),
     Column("message", Text, nullable=False),
     Index("saga_inbox_shard", "shard", "id"),
-    sqlite_autoincrement=True,  # an id is never used again, also after its row is consumed
 )
 """Messages from clients, until their shard's writer has appended what they led to."""
 
@@ -134,20 +126,9 @@ RUN = Table(
     Index("saga_run_launched", "launched_at", "run_id"),
     Index("saga_run_status", "status", "launched_at", "run_id"),
     Index("saga_run_saga", "saga", "launched_at", "run_id"),
-    Index(
-        "saga_run_open",
-        "shard",
-        postgresql_where=text("open"),
-        sqlite_where=text("open"),
-    ),
-    Index(
-        "saga_run_ended",
-        "ended_at",
-        "run_id",
-        postgresql_where=text("NOT open"),
-        sqlite_where=text("NOT open"),
-    ),
-    postgresql_with={"fillfactor": 70},  # room to update a row where it stands
+    Index("saga_run_saga_status", "saga", "status"),
+    Index("saga_run_open", "shard"),
+    Index("saga_run_ended", "ended_at", "run_id"),
 )
 """The read model: one ``RunSummary`` a row, made at launch, replaced by the writer, rebuilt from the log."""
 

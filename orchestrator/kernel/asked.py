@@ -12,6 +12,7 @@ OPERATION_OF: Mapping[str, str] = {
     "StepResolved": "resolve",
     "HeuristicForgotten": "forget",
     "SignalReceived": "signal",
+    "IncidentAcknowledged": "acknowledge",
     "RunPaused": "pause",
     "RunResumed": "resume",
 }

@@ -137,7 +137,7 @@ def preview(run: RunState, operation: msg.Operation | msg.Signal) -> Preview:
         left=tuple(_left(run, play.run, touched)),
         ahead=_ahead(turn.run),
         ends=_status(play.run),
-        warnings=tuple(caveats(run, play.run, operation, sent)),
+        warnings=(*caveats(run, play.run, operation, sent), *_wait(turn.run, operation)),
     )
 
 
@@ -285,6 +285,13 @@ def _ahead(run: RunState) -> tuple[str, ...]:
         return ()
     begun = {step.name for step in run.steps.values()}
     return tuple(node.name for node, _ in run.program.plan.steps() if node.name not in begun)
+
+
+def _wait(run: RunState, operation: msg.Operation | msg.Signal) -> list[str]:
+    """What somebody should know of a run that is paused and stays so."""
+    if run.paused is None or isinstance(operation, msg.Pause):
+        return []
+    return ["the run is paused: nothing of this is sent before it is resumed"]
 
 
 def _was(run: RunState, key: str) -> Status | None:

@@ -11,7 +11,6 @@ import os
 import socket
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 import msgspec
 from sqlalchemy.exc import DBAPIError
@@ -22,8 +21,7 @@ from orchestrator.participant.metering import WorkerCounts
 from orchestrator.participant.outbox import Outbox
 from orchestrator.participant.registry import Registry
 from orchestrator.participant.two_phase.sweep import Sweep, SweepOptions
-from orchestrator.telemetry.bound import Subject, about
-from orchestrator.telemetry.spans import Opened
+from orchestrator.telemetry.bound import Subject, bind, unbind
 from orchestrator.telemetry.tracing import TRACER
 from orchestrator.transport.messages import Answer, Work
 from orchestrator.transport.port import WorkerTransport
@@ -70,13 +68,13 @@ class WorkExecutor:
     def _answer(self, work: Work) -> Answer:
         subject = Subject(work.run, work.saga, work.step, work.kind, work.attempt, work.participant)
         started = time.perf_counter()
-        with about(subject), _performing(work) as span:
-            try:
-                settled = self._settled(work)
-            except Exception as error:  # noqa: BLE001 - the participant's, told to the coordinator
-                settled = Settled("failed", failure=failure_of(error))
-            if span is not None:
-                _note(span, settled)
+        token = bind(subject)
+        try:
+            settled = self._traced(work) if work.trace else self._settled(work)
+        except Exception as error:  # noqa: BLE001 - the participant's, told to the coordinator
+            settled = Settled("failed", failure=failure_of(error))
+        finally:
+            unbind(token)
         return Answer(
             run=work.run,
             shard=work.shard,
@@ -93,6 +91,26 @@ class WorkExecutor:
             duplicate=settled.duplicate,
             vote=settled.vote,
         )
+
+    def _traced(self, work: Work) -> Settled:
+        attributes: dict[str, str | int] = {
+            "saga.run": work.run,
+            "saga.name": work.saga,
+            "saga.step": work.step,
+            "saga.kind": work.kind,
+            "saga.attempt": work.attempt,
+        }
+        name = f"{work.kind} {work.participant} in its worker"
+        with TRACER.performing(work.trace, name, attributes) as span:
+            try:
+                settled = self._settled(work)
+            except Exception as error:
+                span.fail(type(error).__name__)
+                raise
+            span.note({"saga.outcome": settled.outcome, "saga.duplicate": settled.duplicate})
+            if settled.failure is not None and settled.outcome != "refused":
+                span.fail(settled.failure.type)
+        return settled
 
     def _settled(self, work: Work) -> Settled:
         found = self._registry.find(work.participant)
@@ -136,24 +154,3 @@ class WorkExecutor:
     def dispose(self) -> None:
         """Let go of database connections; to be called first in a forked worker process."""
         self._registry.dispose()
-
-
-def _performing(work: Work) -> AbstractContextManager[Opened | None]:
-    if not work.trace:
-        return nullcontext()
-    attributes: dict[str, str | int] = {
-        "saga.run": work.run,
-        "saga.name": work.saga,
-        "saga.step": work.step,
-        "saga.kind": work.kind,
-        "saga.attempt": work.attempt,
-    }
-    return TRACER.performing(
-        work.trace, f"{work.kind} {work.participant} in its worker", attributes
-    )
-
-
-def _note(span: Opened, settled: Settled) -> None:
-    span.note({"saga.outcome": settled.outcome, "saga.duplicate": settled.duplicate})
-    if settled.failure is not None and settled.outcome != "refused":
-        span.fail(settled.failure.type)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sysconfig
 import traceback
+from types import FrameType, TracebackType
 
 from orchestrator.definition.retry import qualified_name
 from orchestrator.definition.values import encode
@@ -17,6 +18,7 @@ MAX_MESSAGE_LENGTH = 2_000
 MAX_TRACEBACK_LENGTH = 8_000
 """In characters; the end of a traceback is kept, for that is where the error is."""
 MAX_FRAME_LENGTH = 300
+_OWN = __name__.partition(".")[0]
 _OF_PYTHON = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), "<frozen ")
 
 
@@ -59,7 +61,7 @@ def _text(error: BaseException) -> str:
 
 def _traceback(error: BaseException) -> str:
     try:
-        text = "".join(traceback.format_exception(error))
+        text = "".join(traceback.format_exception(type(error), error, _from_theirs(error)))
     except Exception as broken:  # noqa: BLE001 - as above
         return f"(can't be shown: {type(broken).__name__})"
     text = text.encode("utf-8", "backslashreplace").decode()
@@ -68,15 +70,27 @@ def _traceback(error: BaseException) -> str:
     return text
 
 
+def _from_theirs(error: BaseException) -> TracebackType | None:
+    """The traceback from where our code called theirs on; all of it if it never did."""
+    found = error.__traceback__
+    while found is not None and _module(found.tb_frame).partition(".")[0] == _OWN:
+        found = found.tb_next
+    return found or error.__traceback__
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
+
+
 def _frame(error: BaseException) -> str:
     """The innermost function of the code that we called: of its package, or of any that isn't installed. The same for
     errors of one cause, also after a deploy that moved its lines.
     """
-    found, package, own = "", "", __name__.partition(".")[0]
+    found, package = "", ""
     for frame, _ in traceback.walk_tb(error.__traceback__):
-        module, file = str(frame.f_globals.get("__name__", "")), frame.f_code.co_filename
+        module, file = _module(frame), frame.f_code.co_filename
         top = module.partition(".")[0]
-        if top == own or _is_of_python(file):
+        if top == _OWN or _is_of_python(file):
             continue
         package = package or top
         if top == package or not _is_installed(file):

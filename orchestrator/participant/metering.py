@@ -40,8 +40,8 @@ class Cell(NamedTuple):
     outcomes: dict[str, int]
     hits: int
     seconds: float
-    buckets: tuple[tuple[float, int], ...]
-    """Upper bounds, the last one infinite, and how many took that long at most."""
+    buckets: tuple[float, ...]
+    """How many fell into each of the catalog's buckets, and beyond."""
 
 
 class WorkerCounts:
@@ -93,11 +93,7 @@ class WorkerCounts:
                 if number
             }
             if outcomes:
-                within = numbers[_BUCKETS:]
-                bounds = (*_BOUNDS, float("inf"))
-                buckets = tuple(
-                    (bound, int(sum(within[: at + 1]))) for at, bound in enumerate(bounds)
-                )
+                buckets = tuple(numbers[_BUCKETS:])
                 yield Cell(participant, kind, outcomes, int(numbers[_HITS]), numbers[_SUM], buckets)
 
     def dropped_by_reason(self) -> dict[str, int]:

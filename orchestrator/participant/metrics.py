@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from math import inf
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import HistogramMetricFamily
 
 from orchestrator.participant.metering import WorkerCounts
-from orchestrator.telemetry.catalog import BY_NAME
-from orchestrator.telemetry.prometheus import Collected, Family, counted, gauged
+from orchestrator.telemetry.prometheus import Collected, Family, bucketed, counted, gauged
 
 Prepared = Mapping[str, tuple[int, float]]
 """By service: how many prepared branches the last sweep found, and the age of the oldest in seconds."""
@@ -26,21 +23,17 @@ def worker_registry(counts: WorkerCounts, prepared: Callable[[], Prepared]) -> C
 def _families(counts: WorkerCounts, prepared: Prepared) -> Iterable[Family]:
     commands: dict[tuple[str, ...], float] = {}
     hits: dict[tuple[str, ...], float] = {}
-    metric = BY_NAME["saga_worker_command_seconds"]
-    seconds = HistogramMetricFamily(metric.name, metric.says, labels=metric.labels)
+    seconds: dict[tuple[str, ...], tuple[Sequence[float], float]] = {}
     for cell in counts.cells():
         service, _, participant = cell.participant.partition(".")
         for outcome, number in cell.outcomes.items():
             commands[service, participant, cell.kind, outcome] = number
         at = (service, participant)
         hits[at] = hits.get(at, 0) + cell.hits
-        buckets = [
-            ("+Inf" if bound == inf else str(bound), number) for bound, number in cell.buckets
-        ]
-        seconds.add_metric((*at, cell.kind), buckets, cell.seconds)
+        seconds[*at, cell.kind] = (cell.buckets, cell.seconds)
     yield counted("saga_worker_commands_total", commands)
     yield counted("saga_worker_barrier_hits_total", hits)
-    yield seconds
+    yield bucketed("saga_worker_command_seconds", seconds)
     dropped: dict[tuple[str, ...], float] = {
         (reason,): float(number) for reason, number in counts.dropped_by_reason().items()
     }

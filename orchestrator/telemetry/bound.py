@@ -1,13 +1,13 @@
 """What the code that runs now is about: run, step, attempt. Every log record made meanwhile says so.
 
-A context variable, so it follows a call into coroutines and is kept apart by threads; it costs a record nothing to be
-made where nothing is bound.
+A context variable, so it follows a call into coroutines and is kept apart by threads. What is bound is asked for its
+fields only when there is a record, so that binding costs next to nothing.
 """
 
 from __future__ import annotations
 
 from contextvars import ContextVar, Token
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 
 class Subject(NamedTuple):
@@ -20,31 +20,29 @@ class Subject(NamedTuple):
     attempt: int = 0
     participant: str = ""
 
-    def fields(self) -> dict[str, str | int]:
-        """What is known, by name."""
-        return {name: value for name, value in self._asdict().items() if value}
+    def subject(self) -> Subject:
+        """Itself."""
+        return self
 
 
-_subject: ContextVar[Subject | None] = ContextVar("saga_subject", default=None)
+class Handled(Protocol):
+    """Something that knows what it is about."""
+
+    def subject(self) -> Subject:
+        """What it is about."""
+        ...
+
+
+_handled: ContextVar[Handled | None] = ContextVar("saga_handled", default=None)
+
+bind = _handled.set
+"""From now on this is handled, until the token that is returned goes to ``unbind``."""
+unbind = _handled.reset
+"""What was handled before is handled again."""
+Bound = Token[Handled | None]
 
 
 def subject() -> Subject | None:
     """What is being handled now; None outside of any run."""
-    return _subject.get()
-
-
-class about:  # noqa: N801 - read as a statement: with about(subject)
-    """While inside, what is being handled is ``subject``."""
-
-    __slots__ = ("_subject", "_token")
-
-    def __init__(self, subject: Subject) -> None:
-        self._subject = subject
-
-    def __enter__(self) -> None:
-        """Bind it."""
-        self._token: Token[Subject | None] = _subject.set(self._subject)
-
-    def __exit__(self, *_: object) -> None:
-        """Bind again what was before."""
-        _subject.reset(self._token)
+    handled = _handled.get()
+    return None if handled is None else handled.subject()

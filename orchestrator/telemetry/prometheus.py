@@ -5,10 +5,11 @@ Each process part has a registry of its own, so that two coordinators in one pro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import start_http_server
 from prometheus_client.registry import Collector
@@ -20,18 +21,6 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 Values = Mapping[tuple[str, ...], float]
 """By the values of the labels, in the catalog's order."""
-
-
-def counter(registry: CollectorRegistry, name: str) -> Counter:
-    """A counter of the catalog."""
-    metric = BY_NAME[name]
-    return Counter(name.removesuffix("_total"), metric.says, metric.labels, registry=registry)
-
-
-def histogram(registry: CollectorRegistry, name: str) -> Histogram:
-    """A histogram of the catalog."""
-    metric = BY_NAME[name]
-    return Histogram(name, metric.says, metric.labels, registry=registry, buckets=metric.buckets)
 
 
 def counted(name: str, values: Values) -> CounterMetricFamily:
@@ -49,6 +38,18 @@ def gauged(name: str, values: Values) -> GaugeMetricFamily:
     family = GaugeMetricFamily(name, metric.says, labels=metric.labels)
     for labels, value in values.items():
         family.add_metric(labels, value)
+    return family
+
+
+def bucketed(
+    name: str, spreads: Mapping[tuple[str, ...], tuple[Sequence[float], float]]
+) -> HistogramMetricFamily:
+    """A histogram: per labels how many fell into each of the catalog's buckets and beyond, and their sum."""
+    metric = BY_NAME[name]
+    bounds = [*map(str, map(float, metric.buckets)), "+Inf"]
+    family = HistogramMetricFamily(name, metric.says, labels=metric.labels)
+    for labels, (numbers, total) in spreads.items():
+        family.add_metric(labels, list(zip(bounds, accumulate(numbers), strict=True)), total)
     return family
 
 

@@ -14,7 +14,10 @@ from msgspec.structs import replace
 
 from orchestrator.definition.plan import Path, Plan
 from orchestrator.definition.secrecy import REDACTED, Secrecy, hidden, texts_in
-from orchestrator.journal.port import Recorded
+from orchestrator.errors import IllegalEventError
+from orchestrator.journal.audit import AuditPage, Doing
+from orchestrator.journal.bulk import BulkItem
+from orchestrator.journal.port import Cluster, ClusterPage, Recorded
 from orchestrator.kernel.preview import Action, Preview
 from orchestrator.kernel.program import RESULT
 from orchestrator.kernel.summary import RunSummary
@@ -56,13 +59,25 @@ class Curtain:
         if not self._secrecy:
             return run
         result = hidden(run.result, self._secrecy.result)
-        return replace(run, result=result, reason=self.text(run.reason))
+        incidents = self._scrubbed(run.incidents)
+        return replace(run, result=result, reason=self.text(run.reason), incidents=incidents)
+
+    def cluster(self, cluster: Cluster) -> Cluster:
+        """A cluster, which speaks in the words of its newest incident, without what is redacted."""
+        return self._scrubbed(cluster)
 
     def entry(self, entry: Entry) -> Entry:
         """An event without what is redacted."""
         if not self._secrecy:
             return entry
         return self._scrubbed(replace(entry, event=self._event(entry.type, entry.event)))
+
+    def doing(self, doing: Doing) -> Doing:
+        """An operation without what is redacted."""
+        if not self._secrecy:
+            return doing
+        event = self._event(doing.event.get("type", ""), doing.event)
+        return self._scrubbed(replace(doing, event=event))
 
     def preview(self, seen: Preview) -> Preview:
         """A preview without what is redacted."""
@@ -161,6 +176,10 @@ class Kept(Protocol):
         """A run's events in order."""
         ...
 
+    def find(self, id_or_prefix: str) -> RunSummary:
+        """One run's row."""
+        ...
+
 
 class Curtains:
     """The curtain of any run of a journal. Plans that redact nothing cost nothing."""
@@ -188,6 +207,15 @@ class Curtains:
         """Rows without what is redacted."""
         return tuple(map(self.row, runs))
 
+    def clusters(self, page: ClusterPage) -> ClusterPage:
+        """Clusters without what is redacted."""
+        return replace(page, clusters=tuple(map(self.cluster, page.clusters)))
+
+    def cluster(self, cluster: Cluster) -> Cluster:
+        """A cluster without what is redacted."""
+        curtain = self.of(self._journal.find(cluster.newest))
+        return cluster if curtain is None else curtain.cluster(cluster)
+
     def look(self, seen: RunLook) -> RunLook:
         """A run without what is redacted."""
         curtain = self.of(seen.run)
@@ -202,6 +230,30 @@ class Curtains:
         """A preview without what is redacted."""
         curtain = self.of(run)
         return seen if curtain is None else curtain.preview(seen)
+
+    def audit(self, page: AuditPage) -> AuditPage:
+        """Operations without what is redacted. A run whose log was altered beyond reading shows nothing it says."""
+        known: dict[str, Curtain | None] = {}
+        return replace(page, entries=tuple(self._doing(one, known) for one in page.entries))
+
+    def _doing(self, doing: Doing, known: dict[str, Curtain | None]) -> Doing:
+        if doing.run_id not in known:
+            try:
+                known[doing.run_id] = self.of(self._journal.find(doing.run_id))
+            except IllegalEventError:
+                return replace(doing, reason="", refused=doing.refused and REDACTED, event={})
+        curtain = known[doing.run_id]
+        return doing if curtain is None else curtain.doing(doing)
+
+    def items(self, items: Iterable[BulkItem]) -> tuple[BulkItem, ...]:
+        """What came of the runs of a bulk operation, without what is redacted."""
+        return tuple(map(self._item, items))
+
+    def _item(self, item: BulkItem) -> BulkItem:
+        if not item.why:
+            return item
+        [why] = self.texts(self._journal.find(item.run_id), [item.why])
+        return replace(item, why=why)
 
     def texts(self, run: RunSummary, texts: Iterable[str]) -> tuple[str, ...]:
         """Texts about a run, without what is redacted."""

@@ -17,7 +17,8 @@ import msgspec
 from orchestrator.journal.port import ReaderJournal, Recorded, RunFilter
 from orchestrator.kernel import events as ev
 
-_CHUNK = 2_000
+_CHUNK, _FIRST_CHUNK = 2_000, 100
+"""Records read at once, more each time: a short window doesn't pay for a long one."""
 _LOOKED_UP = 200
 EVENTS_MAX = 500_000
 """The most events that are read for one answer; beyond, the window gets shorter and says so."""
@@ -151,9 +152,10 @@ def _tail(
     """The shard's records since a time, and the time from which on they are all there."""
     end = journal.end(shard)
     chunks: list[list[Recorded]] = []
-    read = 0
+    read, size = 0, _FIRST_CHUNK
     while end > 0:
-        start = max(0, end - min(_CHUNK, limit - read))
+        start = max(0, end - min(size, limit - read))
+        size = min(_CHUNK, size * 2)
         chunk = [r for r in journal.feed(shard, start, end - start) if r.offset <= end]
         chunks.append(chunk)
         read += len(chunk)

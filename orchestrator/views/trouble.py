@@ -159,9 +159,15 @@ def _waits(
         ways = [one.operation for one in advice if one.step == incident.step]
         ways += [one.operation for one in advice if not one.step]
         taken = f", and {incident.acked_by or 'somebody'} is on it" if incident.acked_at else ""
-        yield f"{incident.step} waits for a person{taken}: {' or '.join(ways) or 'nothing helps'}"
+        yield f"{incident.step} waits for a person{taken}: {_either(ways)}"
     for key, step in run.steps.items():
         if step.status in OUTSTANDING and step.status not in PARKED:
             why = why_it_waits(run, key, now)
             if why:
                 yield f"{key}: {why}"
+
+
+def _either(ways: Sequence[str]) -> str:
+    if len(ways) < 2:
+        return ways[0] if ways else "look at what else the run is at"
+    return f"{', '.join(ways[:-1])} or {ways[-1]}"

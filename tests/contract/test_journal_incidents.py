@@ -11,7 +11,7 @@ from orchestrator.definition.plan import Plan
 from orchestrator.errors import FencedError, InvalidInputError
 from orchestrator.journal.port import Journal, Recorded, RunFilter, Tenure
 from orchestrator.kernel.incidents import Incident
-from orchestrator.kernel.summary import RunSummary
+from orchestrator.kernel.summary import RunStatus, RunSummary
 from tests.contract.journal_samples import (
     SHARDS,
     done,
@@ -46,7 +46,7 @@ def shown(
     saga: str = "place_order",
 ) -> Tenure:
     parked = tuple(one.step for one in incidents)
-    status = "stuck" if parked else "running"
+    status: RunStatus = "stuck" if parked else "running"
     rows = [row(run_id, status=status, parked=parked, incidents=incidents, saga=saga)]
     made = write(tenure, [(run_id, done())], rows)
     return journal.append([replace(made, relieved=(run_id,) if relieved else ())])[0]

@@ -115,6 +115,7 @@ def desk(folder: Path) -> Iterator[Desk]:
     )
     settings = Settings(
         journal_url=f"sqlite:///{folder}/journal.db",
+        actor="the shop",
         shards=2,
         console=ConsoleSettings(tokens=tokens),
     )

@@ -11,6 +11,7 @@ from sqlalchemy import create_engine, text
 
 from orchestrator import Saga, Service
 from orchestrator.client import Run
+from orchestrator.coordinator.metering import Meter
 from orchestrator.journal.port import Journal
 from orchestrator.settings import Settings
 from orchestrator.wiring import Definitions, Embedded, embedded
@@ -19,7 +20,11 @@ from tests.waiting import eventually
 
 @contextmanager
 def embedding(
-    journal: Journal | str, sagas: list[Saga[..., Any]], *services: Service, **settings: Any
+    journal: Journal | str,
+    sagas: list[Saga[..., Any]],
+    *services: Service,
+    meter: Meter | None = None,
+    **settings: Any,
 ) -> Iterator[Embedded]:
     """Run these sagas on these services. ``journal``: one that is there, or the URL of one to make or to go on with."""
     given: dict[str, Any] = {"shards": 2, "poll_s": 0.05, **settings}
@@ -28,7 +33,7 @@ def embedding(
     if isinstance(journal, str):
         given["journal_url"] = journal
     try:
-        with embedded(definitions, Settings(**given), journal=own) as it:
+        with embedded(definitions, Settings(**given), journal=own, meter=meter) as it:
             yield it
     finally:
         for service in services:

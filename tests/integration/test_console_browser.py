@@ -13,17 +13,22 @@ from tests.integration.browsing import Browser, Desk, Order, browser, desk
 from tests.waiting import eventually
 
 PAGES = (
+    "/incidents",
+    "/incidents/{cluster}",
     "/",
     "/runs",
     "/runs?stuck=true&text=bank",
     "/runs/refused-0",
     "/runs/refused-0?after=3",
+    "/runs/refused-0?since=2&after=5",
     "/runs/refused-0/act/retry?step=charge",
     "/runs/good-0/act/signal?name=approval",
     "/runs/good-0/act/cancel",
     "/bulk?operation=retry&stuck=true",
     "/sagas",
     "/sagas/place_order",
+    "/services",
+    "/in-doubt",
     "/shards",
     "/nothing",
 )
@@ -66,7 +71,8 @@ def filled(live: Desk) -> Desk:
 @pytest.mark.parametrize("width", [1280, 400])
 def test_every_page_can_be_read(filled: Desk, chromium: Browser, width: int, scheme: str) -> None:
     chromium.look_as(width, scheme)
-    for path in PAGES:
+    cluster = filled.it.client.clusters().clusters[0].cluster
+    for path in (page.format(cluster=cluster) for page in PAGES):
         chromium.errors()
         chromium.open(path)
         assert chromium.run(TOO_WIDE) <= 0, path

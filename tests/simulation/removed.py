@@ -14,7 +14,6 @@ from orchestrator.coordinator import turn
 from orchestrator.coordinator.loop import Coordinator
 from orchestrator.coordinator.ownership import Ownership
 from orchestrator.coordinator.turn import Arrival, Decisions
-from orchestrator.errors import FencedError
 from orchestrator.journal import memory
 from orchestrator.journal.port import ShardWrite, Tenure
 from orchestrator.journal.records import rows_of
@@ -76,20 +75,6 @@ def barrier_epoch_check(patch: pytest.MonkeyPatch) -> None:
 def primary_key_fence(patch: pytest.MonkeyPatch) -> None:
     """Whoever writes has written."""
     patch.setattr(memory.MemoryJournal, "append", _unfenced)
-
-
-def log_fence(patch: pytest.MonkeyPatch) -> None:
-    """The epoch and a free place are enough to write: whether the log is the one that was known isn't asked."""
-
-    def append(self: memory.MemoryJournal, writes: Sequence[ShardWrite]) -> list[Tenure]:
-        for write in writes:
-            shard = self._tables.shards[write.tenure.shard]
-            free = write.tenure.next_offset > shard.end[0]
-            if shard.epoch != write.tenure.epoch or not free:
-                raise FencedError(write.tenure.shard)
-        return _unfenced(self, writes)
-
-    patch.setattr(memory.MemoryJournal, "append", append)
 
 
 def looking_at_the_log(patch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,6 @@ pytestmark = pytest.mark.timeout(400)
         (removed.barrier_row, 20),
         (removed.tombstone, 150),
         (removed.primary_key_fence, 150),
-        (removed.log_fence, 600),
         (removed.looking_at_the_log, 600),
         (removed.watchdog, 50),
         (removed.duplicate_filter, 20),

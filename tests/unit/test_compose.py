@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from orchestrator import wiring
 from orchestrator.cli.app import app
-from orchestrator.settings import CONFIG_VARIABLE, Settings, load
+from orchestrator.console.access import digest
+from orchestrator.settings import CONFIG_VARIABLE, ConsoleSettings, Settings, load
 from orchestrator.transport.brokers.address import parse_broker
 from workers import booking_server
 from workers.databases import database_url
@@ -71,6 +72,7 @@ def test_every_python_command_is_a_module_of_ours() -> None:
 
 def test_every_variable_is_read_by_somebody(settings: Settings) -> None:
     read = {f"SAGA_{name.upper()}" for name in Settings.model_fields} | {CONFIG_VARIABLE}
+    read |= {f"SAGA_CONSOLE__{name.upper()}" for name in ConsoleSettings.model_fields}
     read |= {
         f"{name.upper()}_DATABASE_URL" for name in ("inventory", "mail", "payments", "shipping")
     }
@@ -102,6 +104,19 @@ def test_redis_loses_nothing() -> None:
 def test_two_coordinators_share_the_work() -> None:
     (coordinator,) = [one for one in OURS.values() if one["command"] == ["saga", "coordinator"]]
     assert coordinator["deploy"]["replicas"] == 2
+
+
+def test_the_console_lets_in_who_has_the_token_that_the_file_tells(settings: Settings) -> None:
+    (console,) = [one for one in OURS.values() if one["command"][:2] == ["saga", "console"]]
+    assert console["ports"] == [f"127.0.0.1:{settings.console.port}:{settings.console.port}"]
+    assert f"127.0.0.1:{settings.console.port}/health" in console["healthcheck"]["test"][-1]
+    wiring.console_options(settings).check()
+    told = re.search(r"the token to sign in with is (\S+)\.\n", FILE.read_text())
+    assert told is not None
+    [token] = settings.console.tokens
+    assert (token.sha256, token.role) == (digest(told[1]), "admin")
+    dockerfile = (ROOT / COMPOSE["x-role"]["build"]["dockerfile"]).read_text()
+    assert "[console,postgres]" in dockerfile
 
 
 def test_every_queue_has_a_worker(settings: Settings) -> None:

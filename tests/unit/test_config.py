@@ -11,7 +11,7 @@ from orchestrator import wiring
 from orchestrator.settings import load
 
 CONFIG = Path(__file__).parents[2] / "config"
-FILES = sorted(path.name for path in CONFIG.iterdir())
+FILES = sorted(path.name for path in CONFIG.glob("*.toml"))
 
 
 @pytest.fixture(autouse=True)

@@ -87,6 +87,20 @@
     else location.href = `${document.body.dataset.base}/runs`;
   });
 
+  // What is to be pasted elsewhere is copied by a button, where the browser lets a page do that.
+  const copyable = () => {
+    if (!navigator.clipboard) return;
+    for (const button of document.querySelectorAll("button[data-copy]")) button.hidden = false;
+  };
+  document.addEventListener("htmx:afterSwap", copyable);
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("button[data-copy]");
+    if (!button) return;
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+    button.textContent = "Copied";
+  });
+
+  copyable();
   document.documentElement.classList.add("scripted");
   listen();
 })();

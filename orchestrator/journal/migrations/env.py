@@ -5,7 +5,9 @@ from __future__ import annotations
 from alembic import context
 
 from orchestrator.journal.schema import METADATA, VERSION_TABLE
+from orchestrator.journal.schema_options import complete
 
+complete()
 attributes = context.config.attributes
 connection = attributes.get("connection")
 if connection is not None:

@@ -16,11 +16,7 @@ from random import Random
 
 from msgspec.structs import replace
 
-from orchestrator.errors import (
-    JournalUnavailableError,
-    RunNotFoundError,
-    TransportUnavailableError,
-)
+from orchestrator.errors import JournalUnavailableError, RunNotFoundError, TransportUnavailableError
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.memory_tables import Backup
 from orchestrator.journal.port import Recorded
@@ -309,11 +305,11 @@ class World:
 
     def _swept(self) -> bool:
         """Whether there is something left for the sweep: a journal that was restored forgets its branches."""
-        if not self.restored or not self.shop.prepared():
-            return False
-        self.run_until(self.now + SweepOptions().safety_age_s)
-        self._sweep()
-        return True
+        left = self.restored and bool(self.shop.prepared())
+        if left:
+            self.run_until(self.now + SweepOptions().safety_age_s)
+            self._sweep()
+        return left
 
     # What comes from outside
 

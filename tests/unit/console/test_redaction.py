@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from orchestrator import wiring
 from orchestrator.console import ConsoleOptions, Role
 from orchestrator.definition.plan import Param, Sequence, Wait
 from orchestrator.errors import SettingsError
 from orchestrator.journal.port import LaunchRequest
 from orchestrator.kernel.events import Failure
 from orchestrator.kernel.messages import Launch
+from orchestrator.settings import Settings
 from orchestrator.transport.messages import Answer, Work
 from tests.unit.console.desks import TOKENS, Desks
 from tests.unit.coordinator.scripted import answer, plan_of
@@ -65,15 +67,25 @@ def desks(monkeypatch: pytest.MonkeyPatch) -> Desks:
     return stage
 
 
-PAGES = ("/", "/runs", f"/runs/{RUN}", f"/runs/{RUN}?after=6", f"/runs/{RUN}/act/retry?step=hold")
+PAGES = (
+    "/",
+    "/runs",
+    "/incidents",
+    f"/runs/{RUN}",
+    f"/runs/{RUN}?after=6",
+    f"/runs/{RUN}/act/retry?step=hold",
+    "/audit",
+)
 GETS = (
     *("runs", f"runs/{RUN}", f"runs/{RUN}/state?after=5", f"runs/{RUN}/events"),
     *("runs?stuck=true", f"runs/{RUN}/drawing", "sagas/secretive", "stats", "pulse"),
+    "audit",
 )
 COMMANDS = (
     *(("show", RUN), ("show", RUN, "--full"), ("events", RUN), ("events", RUN, "--at", "1s")),
     *(("list",), ("retry", RUN, "--dry-run"), ("retry", "--stuck", "--dry-run"), ("doctor",)),
-    *(("watch", RUN), ("stats",), ("retry", RUN)),
+    *(("watch", RUN), ("stats",), ("incidents",), ("retry", RUN)),
+    ("audit",),
 )
 
 
@@ -83,6 +95,12 @@ def test_no_page_and_no_answer_has_it(desks: Desks, role: Role) -> None:
         browser, client = desks.browser(role, **options), desks.http(role, **options)
         for path in (*PAGES, "/bulk?operation=retry&stuck=true"):
             assert CANARY not in browser.get(path).text, path
+        clusters = client.get("/api/v1/incidents").json()["clusters"]
+        assert clusters
+        for one in clusters:
+            assert CANARY not in json.dumps(one)
+            assert CANARY not in browser.get(f"/incidents/{one['cluster']}").text
+            assert CANARY not in client.get(f"/api/v1/incidents/{one['cluster']}").text
         for path in GETS:
             assert CANARY not in client.get(f"/api/v1/{path}").text, path
     page = desks.browser(Role.OPERATOR).get(f"/runs/{RUN}").text
@@ -114,6 +132,26 @@ def test_no_command_prints_it(desks: Desks, command: tuple[str, ...]) -> None:
         assert CANARY not in shown.stdout + shown.stderr, arguments
         if command[0] in {"show", "events", "list"}:
             assert "(redacted)" in shown.stdout, arguments
+
+
+def test_a_cluster_and_those_told_of_it_get_it_without(
+    desks: Desks, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = desks.store.clusters().clusters
+    assert any(CANARY in one.message for one in found), "the journal has it"
+    for one in found:
+        for arguments in (
+            ("incidents", "show", one.cluster),
+            ("--json", "incidents", "show", one.cluster),
+        ):
+            shown = desks.run(*arguments)
+            assert CANARY not in shown.stdout + shown.stderr
+            assert "card (redacted) is unknown" in shown.stdout
+    teller = wiring.notifier(Settings(), desks.store, {}, lambda _shard: None)
+    assert teller.look() == len(found)
+    told = [r.getMessage() for r in caplog.records if r.name.endswith("notices")]
+    assert all("card (redacted) is unknown" in line for line in told)
+    assert CANARY not in "".join(told)
 
 
 def test_those_whom_the_settings_name_are_shown_it_and_viewers_never(desks: Desks) -> None:

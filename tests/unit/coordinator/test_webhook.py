@@ -37,20 +37,20 @@ class Server(HTTPServer):
 class Answering(BaseHTTPRequestHandler):
     """Keeps what it is sent."""
 
-    server: Server
-
     def do_POST(self) -> None:
+        server = self.server
+        assert isinstance(server, Server)
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.got.append((self.path, dict(self.headers), body))
-        status = self.server.statuses[0]
-        if len(self.server.statuses) > 1:
-            self.server.statuses.pop(0)
+        server.got.append((self.path, dict(self.headers), body))
+        status = server.statuses[0]
+        if len(server.statuses) > 1:
+            server.statuses.pop(0)
         self.send_response(status)
         if status == 302:
             self.send_header("Location", "http://127.0.0.1:1/elsewhere")
         self.end_headers()
 
-    def log_message(self, *_: object) -> None: ...
+    def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002 - the base's name
 
 
 @pytest.fixture

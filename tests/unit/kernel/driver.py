@@ -9,19 +9,17 @@ from typing import Any, NamedTuple, get_args
 from msgspec.structs import asdict, replace
 
 from orchestrator.definition.plan import Atomic, Call, Plan, decode_plan
-from orchestrator.errors import OperationRefusedError
 from orchestrator.kernel import events as ev
 from orchestrator.kernel import messages as msg
 from orchestrator.kernel.codec import decode_event, encode_event
 from orchestrator.kernel.commands import Execute, Timer
 from orchestrator.kernel.decide import Turn, decide, launch, react
 from orchestrator.kernel.evolve import evolve, fold, launched
-from orchestrator.kernel.operate import possible
 from orchestrator.kernel.pending import pending
 from orchestrator.kernel.program import Program
 from orchestrator.kernel.state import ENDED, EXECUTING, KIND, RunState, Status
 from tests.unit.kernel import group_moves, groups, moves, oracle, verdicts
-from tests.unit.kernel.flights import Flight, Identity
+from tests.unit.kernel.flights import Flight, Identity, only_groups, time_of, why_not
 from tests.unit.kernel.plans import SIGNALS
 from tests.unit.kernel.world import World
 
@@ -68,7 +66,7 @@ class Driver:
                 break
         self.world.healed = True
         if self.run.paused:
-            self.stand_still()
+            self._stand_still()
             self.turn(msg.Resume(at=self.now))
         self.run_on()
         assert oracle.has_ended_or_is_stuck(self.run), self
@@ -82,19 +80,13 @@ class Driver:
         verdicts.check_world(self.run, self.world)
         return Outcome(self.run, self.world, self.events)
 
-    def stand_still(self) -> None:
+    def _stand_still(self) -> None:
         """A paused run sends nothing new, whatever time it is."""
         for flight in [f for f in self.flights if self._outstanding(f)]:
             self.turn(self._carry_out(flight))
-        if self.run.paused is None:  # an answer was the last one
-            return
         sent = len(self.flights)
-        groups_only = {"prepare", "commit", "abort"}
-        assert all(c.kind in groups_only for c in pending(self.run) if isinstance(c, Execute))
         self._pass(self.now + 1_000.0)
-        self._dispatch()
-        new = self.flights[sent:]
-        assert all(flight.command.kind in groups_only for flight in new), self
+        assert self.run.paused is None or only_groups(self.run, self.flights[sent:]), self
 
     def run_on(self) -> None:
         """Carry on with participants that answer, until nothing moves by itself."""
@@ -113,7 +105,7 @@ class Driver:
             if not commands and not waiting:
                 return
             if commands:
-                self._pass(min(_time(command) for command in commands))
+                self._pass(min(time_of(command) for command in commands))
             due = [c for c in commands if isinstance(c, Timer) and c.at <= self.now]
             if due:
                 self.turn(msg.TimerFired(at=self.now, step=due[0].step))
@@ -173,7 +165,7 @@ class Driver:
 
     def operate(self, operation: msg.Operation) -> None:
         """Act as an operator who tells the truth."""
-        why = _why_not(self.run, operation)
+        why = why_not(self.run, operation)
         if why:
             before = pending(self.run)
             [event] = self.turn(operation)
@@ -396,18 +388,6 @@ class Driver:
 
 
 _OUTCOMES: tuple[msg.Outcome, ...] = get_args(msg.Outcome)
-
-
-def _why_not(run: RunState, operation: msg.Operation) -> str:
-    try:
-        possible(run, operation)
-    except OperationRefusedError as error:
-        return str(error)
-    return ""
-
-
-def _time(command: Execute | Timer) -> float:
-    return command.at if isinstance(command, Timer) else command.due
 
 
 def _copied(run: RunState) -> Any:

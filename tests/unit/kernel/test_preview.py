@@ -84,6 +84,8 @@ class Foretold(Driver):
         before = self.run
         count = len(self.events)
         self.world.healed = True
+        if self.run.paused is not None:
+            self.turn(msg.Resume(at=self.now))
         self.run_on()
         type(self).compared += 1
         after = self.events[count:]

@@ -1,4 +1,4 @@
-"""Archives: which runs were moved to files, and where the log goes on behind them."""
+"""Archives: which runs were moved to files, and where the log goes on behind them; an index for counts."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ def upgrade() -> None:
         sa.Column("before", sa.Text, nullable=False),
         sa.Column("hash", sa.Text, nullable=False),
     )
+    op.create_index("saga_run_saga_status", "saga_run", ["saga", "status"])
     op.create_index(
         "saga_run_ended",
         "saga_run",
@@ -48,6 +49,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.drop_index("saga_run_ended", "saga_run")
+    for index in ("saga_run_ended", "saga_run_saga_status"):
+        op.drop_index(index, "saga_run")
     for table in ("saga_anchor", "saga_archived_run", "saga_archive"):
         op.drop_table(table)

@@ -12,7 +12,7 @@ depends_on = None
 
 AUDITED = """
     type IN ('StepRetried', 'StepSkipped', 'StepResolved', 'HeuristicForgotten', 'SignalReceived',
-        'RunPaused', 'RunResumed', 'OperationRefused')
+        'IncidentAcknowledged', 'RunPaused', 'RunResumed', 'OperationRefused')
     OR (type = 'CompensationStarted' AND actor <> '')
 """
 

@@ -1,0 +1,174 @@
+"""Prepared branches of atomic groups in the services' databases, and what the journal says of each.
+
+The same rules as the coordinator's: a recorded decision to commit means commit, anything else abort, once it can't be
+decided otherwise any more. A journal that is older than the branch, or another one, presumes nothing. Without the
+console's extra, for the command line has it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from orchestrator.errors import IllegalEventError, RunNotFoundError, SagaError
+from orchestrator.journal.port import Journal
+from orchestrator.journal.records import shard_of
+from orchestrator.kernel.state import RunState
+from orchestrator.kernel.verdict import verdict_of
+from orchestrator.participant.service import Service
+from orchestrator.participant.two_phase.port import Found
+from orchestrator.transport.messages import Work
+from orchestrator.views.spans import span_text
+
+ENDING_TIMEOUT_S = 30.0
+
+Decision = Literal["commit", "abort", "undecided", "no record", "unknown"]
+Ending = Literal["commit", "abort"]
+
+
+class InDoubt(msgspec.Struct):
+    """One prepared branch. ``came_to`` is what resolving it did; ``why`` explains a decision that isn't plain."""
+
+    service: str
+    gid: str
+    run: str
+    step: str
+    round: int
+    shard: int
+    age_s: float | None
+    decision: Decision
+    why: str
+    locks: tuple[str, ...]
+    waiting: int
+    holds_back: int | None
+    came_to: str = ""
+
+
+class _Case(NamedTuple):
+    branch: InDoubt
+    kind: Ending | None
+    """What may be done about it; None for nothing."""
+    found: Found
+    epoch: int
+
+
+class Doubts:
+    """What is prepared in the databases of some services. Safe for threads."""
+
+    def __init__(
+        self,
+        services: Iterable[Service],
+        journal: Journal,
+        state: Callable[[str], RunState],
+        safe_s: float,
+    ) -> None:
+        self._services = [one for one in services if one.branches is not None]
+        self._journal = journal
+        self._state = state
+        self._safe_s = safe_s
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The services that are asked."""
+        return tuple(one.name for one in self._services)
+
+    def of(self, service: str) -> list[InDoubt]:
+        """What one service's database has prepared. Raises its errors."""
+        return [case.branch for case in self._of(self._named(service))]
+
+    def end(self, service: str, chosen: Callable[[InDoubt], bool]) -> list[InDoubt]:
+        """Commit or roll back those of the chosen whose decision is known, and old orphans; tells what came of it.
+
+        Raises the database's errors.
+        """
+        asked = self._named(service)
+        cases = [case for case in self._of(asked) if chosen(case.branch)]
+        for case in cases:
+            if case.kind is not None:
+                case.branch.came_to = _ended(asked, case.found, case.branch, case.kind, case.epoch)
+        return [case.branch for case in cases]
+
+    def _named(self, service: str) -> Service:
+        return next(one for one in self._services if one.name == service)
+
+    def _of(self, service: Service) -> Iterator[_Case]:
+        branches = service.branches
+        assert branches is not None, service.name
+        epochs = {lease.shard: lease.epoch for lease in self._journal.leases()}
+        heard_of = branches.heard_of()
+        for found in branches.found():
+            shard = found.gid.shard
+            epoch = heard_of.get(shard, 0)
+            one, kind = self._judged(service, found, older=epoch > epochs.get(shard, 0))
+            yield _Case(one, kind, found, epoch)
+
+    def _judged(
+        self, service: Service, found: Found, *, older: bool
+    ) -> tuple[InDoubt, Ending | None]:
+        """A branch with its decision; and what may be done about it, None for nothing."""
+        gid = found.gid
+        one = InDoubt(
+            service=service.name,
+            gid=str(gid),
+            run=gid.run,
+            step=gid.step,
+            round=gid.round,
+            shard=gid.shard,
+            age_s=found.age_s,
+            decision="unknown",
+            why="",
+            locks=found.locks,
+            waiting=found.waiting,
+            holds_back=found.holds_back,
+        )
+        if older:
+            one.why = "the journal is older than this branch: was it restored from a backup? Nothing is presumed"
+            return one, None
+        if not gid.has_whole_run or shard_of(gid.run, self._journal.shards()) != gid.shard:
+            one.why = "the run isn't one of this journal's: is it the right --journal?"
+            return one, None
+        try:
+            verdict = verdict_of(self._state(gid.run), gid.is_of, gid.round)
+        except RunNotFoundError:
+            one.decision = "no record"
+            return one, self._orphan(one)
+        except IllegalEventError as error:
+            one.why = f"the run can't be read: {error}"
+            return one, None
+        one.step = verdict.step or gid.step
+        one.decision = verdict.kind if verdict.decided else "undecided"
+        return one, verdict.kind if verdict.decided else None
+
+    def _orphan(self, one: InDoubt) -> Ending | None:
+        safe_s = self._safe_s
+        if one.age_s is None:
+            one.why = "the database doesn't tell its age: a worker of the service that sees it long enough asks itself"
+            return None
+        if one.age_s < safe_s:
+            one.why = f"left alone until it is {span_text(safe_s)} old"
+            return None
+        return "abort"
+
+
+def _ended(service: Service, found: Found, one: InDoubt, kind: Ending, epoch: int) -> str:
+    work = Work(
+        run=one.run,
+        shard=one.shard,
+        epoch=epoch,
+        step=one.step,
+        kind=kind,
+        attempt=0,
+        participant=f"{service.name}.",
+        args={},
+        timeout_s=ENDING_TIMEOUT_S,
+        round=found.gid.round,
+    )
+    try:
+        settled = service.performer.end(work)
+    except SagaError as error:
+        return f"failed: {error}"
+    if settled.outcome == "succeeded":
+        return "committed" if kind == "commit" else "rolled back"
+    return f"failed: {settled.failure.message if settled.failure else settled.outcome}"
