@@ -59,7 +59,9 @@ class Stack:
             "SAGA_JOURNAL_URL": journal_url,
             "SAGA_BROKER_URL": servers.valkey.url,
             "SAGA_NAMESPACE": folder.name,
-            "SAGA_APPS": ",".join(APPS),
+            "SAGA_APPS": APPS[
+                0
+            ],  # a worker with two-phase services would look after their databases
             "SAGA_LOG_LEVEL": "WARNING",
             BACKEND_VARIABLE: servers.valkey.url,
             tally.FOLDER_VARIABLE: str(folder),

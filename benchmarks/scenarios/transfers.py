@@ -165,7 +165,11 @@ def _bank(servers: Servers) -> Iterator[tuple[Bank, Sequence[Process]]]:
                 servers.postgres.execute(statement, make_url(url).database or "")
         it = cleanup.enter_context(stack(servers))
         it.start_coordinator()
-        variables = {ledgers.SOURCE_VARIABLE: source, ledgers.TARGET_VARIABLE: target}
+        variables = {
+            "SAGA_APPS": ledgers.__name__,
+            ledgers.SOURCE_VARIABLE: source,
+            ledgers.TARGET_VARIABLE: target,
+        }
         queues = [ledgers.source.queue, ledgers.target.queue]
         it.start_worker(queues, WORKER_PROCESSES, **variables)
         sides = [_side(it, cleanup, source, target) for _ in range(LOOP_PROCESSES)]
