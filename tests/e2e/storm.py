@@ -21,7 +21,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import IO, Protocol, Self, TypeVar
 
@@ -159,11 +159,12 @@ class Storm:
         self.postgres = self._server(Postgres.launch())
         self.broker = self._server(self._broker.launch())
         self.ledgers = self._server(Postgres.launch()) if self._transfers else None
-        self.scene: Scene = self._stack.enter_context(
+        scene: AbstractContextManager[Scene] = (
             Shop.open(self.postgres, self.broker.url)
             if self.ledgers is None
             else Clearing.open(self.postgres, self.ledgers, self.broker.url, self._seed)
         )
+        self.scene = self._stack.enter_context(scene)
         saga = [sys.executable, "-m", "orchestrator.cli"]
         self.workers = [self._process("worker", [*saga, "worker", "--processes", "2"])]
         self.coordinators = [

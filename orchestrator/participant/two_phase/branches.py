@@ -137,7 +137,7 @@ class Branches(GroupBarrier):
     def _impatient(
         self, act: Callable[Concatenate[Connection, P], R]
     ) -> Callable[Concatenate[Connection, P], R]:
-        def limited(connection: Connection, *args: P.args, **kwargs: P.kwargs) -> R:
+        def limited(connection: Connection, /, *args: P.args, **kwargs: P.kwargs) -> R:
             self._resources.limit_waits(connection, LOCK_WAIT_S)
             return act(connection, *args, **kwargs)
 
