@@ -196,7 +196,22 @@ def _refusal(run: RunState, operation: msg.Operation | msg.Signal) -> str:
 
 def _nothing(run: RunState, name: str, refused: str) -> Preview:
     status = _status(run)
-    return Preview(name, refused, run.length, (), status, *((),) * 7, status, ())
+    return Preview(
+        operation=name,
+        refused=refused,
+        length=run.length,
+        events=(),
+        status=status,
+        runs=(),
+        settles=(),
+        undoes=(),
+        awaits=(),
+        changes=(),
+        left=(),
+        ahead=(),
+        ends=status,
+        warnings=(),
+    )
 
 
 def _sent(run: RunState) -> list[Execute]:

@@ -78,7 +78,7 @@ class Plain(msgspec.Struct):
     [
         (str, ()),
         (Annotated[str, Redacted], ((),)),
-        (Annotated[str, Redacted] | None, ((),)),
+        (Annotated[str, Redacted] | None, ((),)),  # pyright: ignore[reportOperatorIssue]
         (Card, (("number",),)),
         (Renamed, (("cardNumber",),)),
         (Order, (("card", "number"), ("pins", "*"), ("spare", "*", "number"))),
