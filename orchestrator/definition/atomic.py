@@ -26,10 +26,11 @@ def atomic(
 ) -> Generator[None]:
     """The steps inside commit together or not at all, by two-phase commit; to the saga they are one step.
 
-    ``timeout`` (seconds or a timedelta) is for one attempt, from the first vote that is asked for to its decision: the
-    longest that a branch may hold its locks before. ``retry``: how often the group is tried, five times unless given; a
-    refusal ends it. ``last``: an action that can't be prepared but has a database; its one step inside is carried out after all
-    others have said yes, and its commit decides. ``name`` is the group's, where operators and timelines name it.
+    ``timeout`` (seconds or a timedelta) is for one attempt, from the first vote that is asked for to its decision:
+    the longest that a branch may hold its locks before. ``retry``: how often the group is tried, five times unless
+    given; a refusal ends it. ``last``: an action that can't be prepared but has a database; its one step inside is
+    carried out after all others have said yes, and its commit decides. ``name`` is the group's, where operators and
+    timelines name it.
 
     Raises ``DefinitionError`` for a participant that can't take part, a group in a group, anything but participants'
     actions inside, and a step that uses the result of another step of its group.
