@@ -50,18 +50,18 @@ def _pictures(live: Desk) -> list[tuple[str, str, int, str]]:
         ("run-narrow", f"/runs/{stuck}", NARROW, "light"),
         ("preview", f"/runs/{waiting}/act/cancel", WIDE, "light"),
         ("changes", f"/runs/{stuck}?since=3&after=8", WIDE, "light"),
-        ("saga", "/sagas/place_order", WIDE, "light"),
+        ("saga", "/sagas/fulfil_order", WIDE, "light"),
     ]
 
 
 def _fill(live: Desk) -> None:
     client = live.it.client
-    place_order = client.saga("place_order")
+    fulfil_order = client.saga("fulfil_order")
     for number in range(24):
         fate = "refused" if number % 8 == 3 else "good"
         name = f"order-{1000 + number}"
         tags = {"shop": ("berlin", "lisbon")[number % 2]}
-        client.launch(place_order, Order(name, fate), key=name, tags=tags)
+        client.launch(fulfil_order, Order(name, fate), key=name, tags=tags)
     for number in range(24):
         name = f"order-{1000 + number}"
         if number % 8 == 3:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.invocation import Invocation, invocation
+from orchestrator.cli.looks import short_ids
 from orchestrator.cli.output import table
 from orchestrator.errors import SettingsError
 from orchestrator.views.spans import span_text
@@ -71,12 +72,23 @@ def _all(call: Invocation, *, resolve: bool) -> Iterator[InDoubt]:
 def _table(found: list[InDoubt]) -> Table:
     right = ("age", "waiting", "vacuum")
     shown = table(
-        "service", "run", "step", "age", "decision", "locks", "waiting", "vacuum", "", right=right
+        "service",
+        "run",
+        "step",
+        "age",
+        "decision",
+        "locks",
+        "waiting",
+        "vacuum",
+        "",
+        right=right,
+        wrap="locks",
     )
+    ids = short_ids(one.run for one in found)
     for one in found:
         shown.add_row(
             Text(one.service, style="bold"),
-            one.run,
+            Text(ids[one.run], style="bold"),
             one.step,
             "" if one.age_s is None else span_text(one.age_s),
             Text(one.decision, style=_STYLES[one.decision]),

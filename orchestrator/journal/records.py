@@ -151,6 +151,7 @@ def faults(
     """
     found: list[str] = []
     offset, chain = end
+    gone_to = 0
     firsts = [stretch.first for stretch in archived]
     for row in rows:
         while row.offset > offset + 1 and (index := bisect_right(firsts, offset + 1)):
@@ -162,8 +163,8 @@ def faults(
                     f"shard {gone.shard} offset {gone.first}: what was archived from here on follows"
                     " another record"
                 )
-            offset, chain = gone.last, gone.hash
-        if row.offset <= offset:
+            offset, chain = gone_to, _ = gone.last, gone.hash
+        if row.offset <= gone_to:
             continue  # archived since it was read
         place = f"shard {row.shard} offset {row.offset}"
         if row.offset != offset + 1:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from orchestrator.definition.plan import Atomic, Call, instance_key
 from orchestrator.kernel.events import AfterAbort
+from orchestrator.kernel.pause import goes_on
 from orchestrator.kernel.state import (
     Phase,
     RunState,
@@ -181,6 +182,8 @@ def _take_back(run: RunState, key: str, at: float) -> None:
             case Status.HELD | Status.READ_ONLY:
                 run.steps[branch] = replace(step, status=_S.ABORTED)
             case Status.PREPARING | Status.FAILED | Status.REFUSED if call.branch == "reader":
+                run.steps[branch] = replace(step, status=_S.ABORTED)
+            case Status.PREPARING if not goes_on(run, branch):  # nobody has been asked yet
                 run.steps[branch] = replace(step, status=_S.ABORTED)
             case Status.PREPARED | Status.FAILED:
                 run.steps[branch] = _asked(step, _S.ABORTING, at)

@@ -91,7 +91,7 @@ def shop(bank: dict[str, bool]) -> Definitions:
     def tell(order: Order) -> None: ...
 
     @saga(version=1)
-    def place_order(order: Order) -> str:
+    def fulfil_order(order: Order) -> str:
         reserve(order)
         with parallel():
             charge(order)
@@ -101,7 +101,7 @@ def shop(bank: dict[str, bool]) -> Definitions:
         tell.pivot(order)
         return parcel
 
-    return Definitions({"place_order": place_order}, [goods, service])
+    return Definitions({"fulfil_order": fulfil_order}, [goods, service])
 
 
 @contextmanager

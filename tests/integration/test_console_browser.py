@@ -26,7 +26,7 @@ PAGES = (
     "/runs/good-0/act/cancel",
     "/bulk?operation=retry&stuck=true",
     "/sagas",
-    "/sagas/place_order",
+    "/sagas/fulfil_order",
     "/services",
     "/in-doubt",
     "/shards",
@@ -53,7 +53,7 @@ def launched(live: Desk, fate: str, *names: str) -> None:
     status = {"good": "running", "refused": "stuck"}[fate]
     at = {"good": ("approval",), "refused": ("charge",)}[fate]
     for name in names:
-        saga = live.it.client.saga("place_order")
+        saga = live.it.client.saga("fulfil_order")
         live.it.client.launch(saga, Order(name, fate), key=name, tags={"shop": "berlin"})
     for name in names:
         eventually(lambda key=name: live.it.client.get(key).status == status, 20)  # type: ignore[misc]
@@ -86,7 +86,7 @@ def test_a_stuck_run_is_found_understood_and_repaired(live: Desk, chromium: Brow
     chromium.look_as(1280, "light")
     launched(live, "refused", "repair-me")
     chromium.open("/")
-    chromium.see("place_order at charge")
+    chromium.see("fulfil_order at charge")
     chromium.open("/runs?text=repair-me")
     chromium.press("repair-me")
     chromium.see("Needs a person")

@@ -49,7 +49,7 @@ def test_every_route_denies_who_is_not_known(desks: Desks) -> None:
             answer = ask(client, method, path)
             if role is None:
                 assert path in PUBLIC, path
-            elif path.startswith("/api/"):
+            elif path.startswith(("/api/", "/metrics")):
                 assert answer.status_code == 401, (method, path)
                 assert answer.json()["error"]["type"] == "UnauthenticatedError"
             else:

@@ -333,10 +333,13 @@ def test_viewers_see_no_values(desks: Desks) -> None:
     desks.turns(12)
     desks.waiting()
     desks.http().post("/api/v1/runs/dddd4444/signal", json={"name": "approval", "data": SECRET})
+    retried = {"operation": "retry", "runs": [{"run": "cccc3333"}]}
+    bulk = client.post("/api/v1/bulks", json=retried).json()["id"]
     reads = [
         route.path.replace("{run}", run)
         .replace("{saga}", "waits")
         .replace("{cluster}", cluster.cluster)
+        .replace("{bulk}", bulk)
         for route in desks.app().routes
         if isinstance(route, APIRoute)
         and "GET" in (route.methods or ())

@@ -12,6 +12,7 @@ from orchestrator.console import Role
 from orchestrator.console.bars import bars
 from orchestrator.console.overview import lines
 from orchestrator.console.rendering import MARKS, TONES, ago
+from orchestrator.journal.bulk import BulkState, Outcome
 from orchestrator.kernel import events as ev
 from orchestrator.kernel.state import Status
 from orchestrator.kernel.summary import RunStatus
@@ -32,6 +33,7 @@ def links(page: str) -> list[str]:
 
 def test_every_status_has_a_shape_and_a_tone() -> None:
     known = {*get_args(RunStatus), *map(str, Status), NOT_BEGUN, *get_args(Tone)}
+    known |= {*get_args(Outcome), *get_args(BulkState)}
     assert known == set(MARKS) == set(TONES)
 
 

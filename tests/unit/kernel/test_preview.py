@@ -71,7 +71,10 @@ class Foretold(Driver):
         new = outstanding(self.run) - outstanding(before)
         assert at_once == {(step, kind, n) for step, kind, n, due in new if due <= self.now}
         assert not {a.kind for a in seen.runs} & {"undo", "commit", "abort"}
-        if self.run.phase is Phase.COMPENSATING:
+        pausing = isinstance(
+            operation, msg.Pause
+        )  # it awaits what is under way, and changes nothing
+        if self.run.phase is Phase.COMPENSATING and not pausing:
             type(self).grouped.update(
                 step.status
                 for key, step in before.steps.items()

@@ -58,7 +58,7 @@ def _takes_a_failure_for_a_success(patch: pytest.MonkeyPatch) -> None:
 
 
 def _goes_on_with_what_was_running(patch: pytest.MonkeyPatch) -> None:
-    def unhalted(run: RunState, step: StepState, at: float) -> StepState:
+    def unhalted(run: RunState, key: str, step: StepState, at: float) -> StepState:
         return step
 
     patch.setattr(evolve, "_halted", unhalted)
