@@ -19,6 +19,8 @@ MAX_TRACEBACK_LENGTH = 8_000
 """In characters; the end of a traceback is kept, for that is where the error is."""
 MAX_FRAME_LENGTH = 300
 _OWN = __name__.partition(".")[0]
+_HERE = __name__.rpartition(".")[0]
+_CALLER = f"{_HERE}.calling"
 _OF_PYTHON = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), "<frozen ")
 
 
@@ -71,11 +73,22 @@ def _traceback(error: BaseException) -> str:
 
 
 def _from_theirs(error: BaseException) -> TracebackType | None:
-    """The traceback from where our code called theirs on; all of it if it never did."""
-    found = error.__traceback__
-    while found is not None and _module(found.tb_frame).partition(".")[0] == _OWN:
+    """The traceback from where our code called theirs on; all of it if it never did. What stands between, of event
+    loops and threads, differs from run to run.
+    """
+    found, called = error.__traceback__, None
+    while found is not None:
+        if _module(found.tb_frame) == _CALLER:
+            called = found
         found = found.tb_next
-    return found or error.__traceback__
+    theirs = error.__traceback__ if called is None else called.tb_next
+    while theirs is not None and _stands_between(theirs.tb_frame):
+        theirs = theirs.tb_next
+    return theirs or error.__traceback__
+
+
+def _stands_between(frame: FrameType) -> bool:
+    return _module(frame).startswith(_HERE) or _is_of_python(frame.f_code.co_filename)
 
 
 def _module(frame: FrameType) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -77,6 +78,17 @@ def test_a_traceback_begins_where_the_users_code_does() -> None:
     assert failure.frame == f"{__name__}:_through_ours.<locals>.broken"
     assert "participant/calling.py" not in failure.traceback
     assert "raise ValueError" in failure.traceback
+
+
+def test_a_coroutines_traceback_begins_there_too_and_has_nothing_of_the_loop() -> None:
+    async def broken() -> None:
+        raise ValueError("no")
+
+    handler: Any = SimpleNamespace(injected={}, is_async=True, function=broken)
+    failure = failure_of(as_the_worker_has_it(raised(run, handler, {}, None, 5.0)))
+    _, first, *_ = failure.traceback.splitlines()
+    assert first.endswith("in broken")
+    assert "asyncio" not in failure.traceback
 
 
 def test_an_error_of_our_own_has_its_whole_traceback_and_no_frame() -> None:
