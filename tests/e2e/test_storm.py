@@ -12,8 +12,8 @@ from tests.servers import RabbitMQ, Valkey
 RUNS = 60
 KILLS = 8
 SEED = 11
-TRANSFERS = 200
-TRANSFER_KILLS = 5
+TRANSFERS = 100
+TRANSFER_KILLS = 4
 
 
 @pytest.mark.timeout(400)
