@@ -11,6 +11,9 @@ import pymysql
 
 from tests.servers.base import Server, program
 
+_GONE = frozenset({1094, 1397})
+"""``ER_NO_SUCH_THREAD``, ``ER_XAER_NOTA``."""
+
 
 class MariaDB(Server):
     """A MariaDB server; connect as `root`, no password."""
@@ -85,10 +88,18 @@ class MariaDB(Server):
         """Drop the database, first what would block that: sessions in it, prepared transactions."""
         sessions = "SELECT id FROM information_schema.processlist WHERE db = '%s'"
         for (session,) in self.execute(sessions % name):
-            self.execute(f"KILL {session}")
+            self._end(f"KILL {session}")
         for _, _, _, xid in self.execute("XA RECOVER FORMAT='SQL'"):
-            self.execute(f"XA ROLLBACK {xid}")
+            self._end(f"XA ROLLBACK {xid}")
         self.execute(f"DROP DATABASE {name}")
+
+    def _end(self, statement: str) -> None:
+        """End a session or a transaction, unless it has just ended by itself."""
+        try:
+            self.execute(statement)
+        except (pymysql.OperationalError, pymysql.InternalError) as error:
+            if error.args[0] not in _GONE:
+                raise
 
 
 def _as_root() -> Sequence[str]:
