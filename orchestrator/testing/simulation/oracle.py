@@ -10,7 +10,8 @@ message is a defect.
 
 Where the journal was restored from a backup it can't know what it forgot. Then no effect may happen twice all the same,
 and whatever a run says wrongly of an effect that a barrier remembers must be found by ``views.forgotten``; everywhere
-else that must find nothing.
+else that must find nothing. A branch of an epoch that the journal never reached again is left to people, so it may stay
+prepared.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def violations(world: World) -> Iterator[str]:
     effects = world.shop.effects()
     for effect in effects:
         yield from _once(effect)
-    excused = _Excuses(world, known)
+    excused = _Excuses(world, known, effects)
     yield from excused.unasked
     for run_id in world.launched:
         try:
@@ -62,11 +63,15 @@ def violations(world: World) -> Iterator[str]:
 class _Excuses:
     """Steps of which a run may say something wrong, because the journal was restored and it is known."""
 
-    def __init__(self, world: World, known: list[Known]) -> None:
+    def __init__(self, world: World, known: list[Known], effects: list[Effect]) -> None:
         found = list(forgotten(world.journal, known))
         self._restored = world.restored
         self._remembered = {(effect.run, effect.step) for effect in known}
         self._found = {(finding.run, finding.step) for finding in found}
+        rows = {(effect.run, effect.step): effect.status for effect in known}
+        undone = {(effect.run, effect.step) for effect in effects if effect.undone == effect.done}
+        self._unvouched = {key for key in undone if rows.get(key) == "done"}
+        """Undone in the world outside by an undo that died before its row said so, and was then forgotten."""
         self.unasked: list[str] = []
         """Findings where nothing was forgotten."""
         if not world.restored:
@@ -77,13 +82,17 @@ class _Excuses:
         if not self._restored:
             return False
         callback = key[1].startswith("@")  # may have told what was then forgotten
-        return callback or key in self._found or key not in self._remembered
+        unseen = key not in self._remembered or key in self._unvouched
+        return callback or key in self._found or unseen
 
 
 def _at_rest(world: World, known: list[Known]) -> Iterator[str]:
     for service in world.shop.unfinished():
         yield f"(f) {service}: a transaction was left open"
+    epochs = {lease.shard: lease.epoch for lease in world.journal.leases()}
     for gid in world.shop.prepared():
+        if world.restored and world.shop.heard_of(gid.shard) > epochs[gid.shard]:
+            continue  # the journal is older than the branch: it presumes nothing, and says so to people
         yield f"(f) {gid.run[:4]} {gid.step}: it is left prepared"
     standing = {(effect.run, effect.step) for effect in known if effect.status == "done"}
     for (run_id, step), net in world.shop.booked().items():

@@ -145,6 +145,11 @@ class Shop:
         """The branches that wait for a decision."""
         return [gid for ledger in self._ledgers.values() for gid in ledger.branches.gids()]
 
+    def heard_of(self, shard: int) -> int:
+        """The newest epoch of a shard that a service's database has heard of."""
+        known = [one.branches.heard_of() for one in self._processes[0] if one.branches is not None]
+        return max((epochs.get(shard, 0) for epochs in known), default=0)
+
     def sweep(self, transport: WorkerTransport) -> None:
         """Ask about the branches that have been in doubt for long."""
         self._executors[0].sweep(transport)
