@@ -73,7 +73,7 @@ def test_publishing_before_the_commit_is_noticed() -> None:
     ("guard", "plan", "schedules"),
     [
         (removed.commit_before_publish, groups.PREPARED, 300),
-        (removed.written_decision, groups.PREPARED, 300),
+        (removed.written_decision, groups.PREPARED, 1_600),
         (removed.presumed_abort, groups.PREPARED, 100),
         (removed.unanimity, groups.PREPARED, 100),
         (removed.tombstone, groups.PREPARED, 100),
