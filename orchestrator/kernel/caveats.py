@@ -23,12 +23,12 @@ def caveats(
         f"{key} may have taken effect and has no undo: its effect would be left behind, and the run"
         " would stop there for a person"
         for key, step in after.steps.items()
-        if step.status is Status.UNDO_PARKED and _was(before, key) is not Status.UNDO_PARKED
+        if step.status is Status.UNDO_PARKED and was(before, key) is not Status.UNDO_PARKED
     ]
     found += [
         f"{key} declares no undo: what it did would be left behind, only late attempts are stopped"
         for key in undone
-        if after.call(key).undo is None and (_was(before, key) in COMPLETE or key in certain)
+        if after.call(key).undo is None and (was(before, key) in COMPLETE or key in certain)
     ]
     if isinstance(operation, msg.Resolve):
         found += _against_the_decision(before, operation)
@@ -43,7 +43,8 @@ def caveats(
     return found
 
 
-def _was(run: RunState, key: str) -> Status | None:
+def was(run: RunState, key: str) -> Status | None:
+    """Where a step stood; None if it hadn't begun."""
     return run.steps[key].status if key in run.steps else None
 
 

@@ -17,7 +17,7 @@ from orchestrator.definition.plan import Call
 from orchestrator.errors import OperationRefusedError
 from orchestrator.kernel import events as ev
 from orchestrator.kernel import messages as msg
-from orchestrator.kernel.caveats import caveats
+from orchestrator.kernel.caveats import caveats, was
 from orchestrator.kernel.commands import Execute
 from orchestrator.kernel.decide import react
 from orchestrator.kernel.operate import possible
@@ -264,7 +264,7 @@ def _changes(before: RunState, after: RunState, touched: set[str]) -> list[Chang
     return [
         Change(key, before.steps[key].status.value, step.status.value)
         for key, step in after.steps.items()
-        if key in before.steps and key not in touched and step.status is not _was(before, key)
+        if key in before.steps and key not in touched and step.status is not was(before, key)
     ]
 
 
@@ -272,7 +272,7 @@ def _left(before: RunState, after: RunState, touched: set[str]) -> list[Left]:
     return [
         Left(key, step.status.value, _why_left(after, key))
         for key, step in after.steps.items()
-        if key not in touched and step.status is _was(before, key)
+        if key not in touched and step.status is was(before, key)
     ]
 
 
@@ -307,7 +307,3 @@ def _wait(run: RunState, operation: msg.Operation | msg.Signal) -> list[str]:
     if run.paused is None or isinstance(operation, msg.Pause):
         return []
     return ["the run is paused: nothing of this is sent before it is resumed"]
-
-
-def _was(run: RunState, key: str) -> Status | None:
-    return run.steps[key].status if key in run.steps else None
