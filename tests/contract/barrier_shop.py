@@ -19,6 +19,7 @@ from orchestrator.participant.executor import WorkExecutor
 from orchestrator.participant.registry import Registry
 from orchestrator.participant.service import Service
 from orchestrator.transport.messages import Answer, Work
+from tests.waiting import POLL_EVERY_S, eventually
 
 DATABASES = ("sqlite", "postgres", "mariadb")
 
@@ -213,6 +214,16 @@ def somebody_waits(url: str) -> bool:
     )
     with closing_engine(url) as engine, engine.connect() as connection:
         return bool(connection.execute(text(statement)).scalar_one())
+
+
+def until_somebody_waits(url: str, *, what: str) -> None:
+    """Wait until a transaction waits for another one's lock.
+
+    InnoDB answers from a copy of its transactions, and renews the copy only when nobody has asked for
+    it for 0.1 s: who polls faster than that sees the first answer for ever.
+    """
+    every_s = POLL_EVERY_S if url.startswith("postgresql") else 0.15
+    eventually(lambda: somebody_waits(url), what=what, every_s=every_s)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.transport.messages import Answer
-from tests.contract.barrier_shop import DATABASES, Shop, do, opened, somebody_waits, undo
+from tests.contract.barrier_shop import DATABASES, Shop, do, opened, undo, until_somebody_waits
 from tests.waiting import eventually
 
 
@@ -126,7 +126,7 @@ class _Held:
             if self._shop.url.startswith("sqlite"):
                 eventually(other.running)  # SQLite tells nobody who waits
             else:
-                eventually(lambda: somebody_waits(self._shop.url), what="a wait for the row")
+                until_somebody_waits(self._shop.url, what="a wait for the row")
             assert not other.done()
         finally:
             self._go.set()

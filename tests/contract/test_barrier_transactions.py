@@ -19,10 +19,9 @@ from tests.contract.barrier_shop import (
     closing_engine,
     do,
     opened,
-    somebody_waits,
     undo,
+    until_somebody_waits,
 )
-from tests.waiting import eventually
 
 
 @pytest.fixture(params=DATABASES)
@@ -97,7 +96,7 @@ class TestTransaction:
             careless = pool.submit(
                 shop.one, do(participant="shop.careless", args={"statement": statement})
             )
-            eventually(lambda: somebody_waits(shop.url), what="the participant waits")
+            until_somebody_waits(shop.url, what="the participant waits")
             heavy.execute(text("UPDATE stock SET left_over = left_over WHERE sku = 'apple'"))
             heavy.rollback()
             return careless.result(20)
