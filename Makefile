@@ -7,6 +7,9 @@ STAMP := $(VENV)/.installed
 JOBS ?= 2
 ARGS ?=
 
+# Without kept bytecode each of the hundreds of processes the tests start would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help venv demo dev test check lint types bench guards storm crashes simulate screenshots lock wheel clean
 

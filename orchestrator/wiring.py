@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import ModuleType
@@ -119,8 +120,11 @@ def transport(settings: Settings) -> CeleryTransport:
 
 
 def client(settings: Settings, journal: Journal, sagas: Mapping[str, Saga[..., Any]]) -> Client:
-    """A client that wakes the coordinator through the broker."""
-    return Client(journal, sagas, transport(settings).poke, client_options(settings))
+    """A client that wakes the coordinator through the broker; its connection there is closed when it is gone."""
+    link = transport(settings)
+    made = Client(journal, sagas, link.poke, client_options(settings))
+    weakref.finalize(made, link.close).atexit = False  # at its end, the process closes everything
+    return made
 
 
 def coordinator(settings: Settings, journal: Journal, meter: Meter | None = None) -> Coordinator:

@@ -65,6 +65,12 @@ def shard() -> int:
 
 
 @pytest.fixture(params=["redis", "rabbitmq"])
+def broker_url(request: pytest.FixtureRequest) -> str:
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture(params=["redis", "rabbitmq"])
 def own_server(request: pytest.FixtureRequest) -> Server:
     server: Server = request.getfixturevalue(f"own_{request.param}")
     return server
@@ -213,8 +219,8 @@ def test_a_key_is_rotated_without_a_pause(stack: CeleryStack, shard: int) -> Non
     assert len(receive(stack.transport([OTHER_KEY, KEY]), shard, answers=2)) == 2
 
 
-def test_an_orderly_stop_gives_back_what_was_not_begun(own_server: Server, tmp_path: Path) -> None:
-    with celery_stack(own_server.url, tmp_path / "worker.log") as stack:
+def test_an_orderly_stop_gives_back_what_was_not_begun(broker_url: str, tmp_path: Path) -> None:
+    with celery_stack(broker_url, tmp_path / "worker.log") as stack:
         transport, shard = stack.transport(), new_shard()
         sent = [command(shard, do="sleep", seconds=0.4) for _ in range(12)]
         for one in sent:
@@ -232,8 +238,8 @@ def test_an_orderly_stop_gives_back_what_was_not_begun(own_server: Server, tmp_p
 
 
 @pytest.mark.chaos
-def test_a_killed_worker_answers_nothing(own_server: Server, tmp_path: Path) -> None:
-    with celery_stack(own_server.url, tmp_path / "worker.log") as stack:
+def test_a_killed_worker_answers_nothing(broker_url: str, tmp_path: Path) -> None:
+    with celery_stack(broker_url, tmp_path / "worker.log") as stack:
         transport, shard = stack.transport(), new_shard()
         dispatch(transport, command(shard))
         receive(transport, shard, answers=1)
@@ -247,9 +253,9 @@ def test_a_killed_worker_answers_nothing(own_server: Server, tmp_path: Path) -> 
 
 @pytest.mark.chaos
 def test_a_message_that_kills_every_worker_is_given_to_two_at_most(
-    own_rabbitmq: RabbitMQ, tmp_path: Path
+    rabbitmq_url: str, tmp_path: Path
 ) -> None:
-    with celery_stack(own_rabbitmq.url, tmp_path / "worker.log") as stack:
+    with celery_stack(rabbitmq_url, tmp_path / "worker.log") as stack:
         transport, shard = stack.transport(), new_shard()
         dispatch(transport, command(shard, do="kill worker"))
         stack.wait_for_worker()

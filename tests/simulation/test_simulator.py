@@ -18,35 +18,27 @@ from orchestrator.testing.simulator import Simulator
 from sagas.orders import place_order
 from sagas.trips import book_trip
 
-SECONDS = float(os.environ.get("SIMULATE_S", "30"))
+SCHEDULES = 600
+SCHEDULES_OF_A_SAGA = 150
 """`make simulate` plays many more; here the tests only see that it works."""
-SHARE_OF_SAGA = 0.2
-NIGHT_SEED = int(os.environ.get("SIMULATE_SEED", "0"))
 
 
 def _told(schedule: Schedule) -> str:
     return "\n".join((*schedule.trace, f"seed {schedule.seed}", *schedule.violations))
 
 
-def test_random_plans_hold_under_every_fault(capsys: pytest.CaptureFixture[str]) -> None:
-    campaign = Simulator().run(NIGHT_SEED, seconds=SECONDS * (1 - 2 * SHARE_OF_SAGA))
-    with capsys.disabled():
-        print(f"\nsimulated {campaign.schedules} schedules from seed {NIGHT_SEED}: {campaign.runs}")  # noqa: T201
+def test_random_plans_hold_under_every_fault() -> None:
+    campaign = Simulator().run(0, SCHEDULES)
     assert campaign.failed == [], _told(campaign.failed[0])
     assert {"completed", "compensated"} <= campaign.runs.keys()
+    assert set(campaign.faults) == {*FAULTS, *DISTURBANCES}
 
 
 @pytest.mark.parametrize("plan", [place_order.plan, book_trip.plan], ids=lambda plan: plan.saga)
 def test_the_shipped_sagas_hold_under_every_fault(plan: Plan) -> None:
-    campaign = Simulator(plan).run(NIGHT_SEED, seconds=SECONDS * SHARE_OF_SAGA)
+    campaign = Simulator(plan).run(0, SCHEDULES_OF_A_SAGA)
     assert campaign.failed == [], _told(campaign.failed[0])
     assert {"completed", "compensated"} <= campaign.runs.keys()
-
-
-def test_every_kind_of_fault_happens() -> None:
-    campaign = Simulator().run(0, 600)
-    assert campaign.failed == []
-    assert set(campaign.faults) == {*FAULTS, *DISTURBANCES}
 
 
 def test_the_failing_schedule_with_the_lowest_seed_counts_however_many_play() -> None:

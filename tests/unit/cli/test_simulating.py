@@ -38,7 +38,7 @@ def test_faults_are_counted_by_kind_and_the_verdict_comes_last() -> None:
 
 def test_several_processes_play_the_same_schedules() -> None:
     alone, together = (
-        json.loads(_simulate("--schedules", "240", "--json", "--processes", number).stdout)
+        json.loads(_simulate("--schedules", "120", "--json", "--processes", number).stdout)
         for number in ("1", "2")
     )
     assert {**alone, "elapsed_s": 0} == {**together, "elapsed_s": 0}
