@@ -11,7 +11,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo dev test check lint types bench guards storm crashes simulate screenshots lock wheel clean
+.PHONY: help venv demo dev test check lint types bench guards storm crashes simulate screenshots story lock wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -65,6 +65,9 @@ simulate: $(STAMP) ## schedules of faults under virtual time until one fails (HO
 
 screenshots: $(STAMP) ## take the pictures of the console for the docs (needs chromium)
 	PYTHONPATH=. $(BIN)/python docs/screenshots.py
+
+story: $(STAMP) ## 500 stuck runs, found, understood, repaired and audited in a browser alone (needs chromium)
+	PYTHONPATH=. $(BIN)/python docs/story.py $(ARGS)
 
 wheel: $(STAMP) ## build the wheel into dist/
 	rm -rf dist

@@ -45,8 +45,10 @@ def overview(request: Request, who: Viewer, parts: Using) -> Response:
         status: sum(by_status.get(status, 0) for by_status in counts.values())
         for status in STATUSES
     }
+    unexplained = not clusters.clusters and desk.runs(who, RunFilter(stuck=True), None, 1).runs
     values = {
         "clusters": clusters.clusters,
+        "unexplained": unexplained,  # the counts may be of a moment ago
         "more_clusters": clusters.cursor is not None,
         "lines": lines(pulse),
         "shortened": pulse.shortened,

@@ -104,20 +104,31 @@ def shop(bank: dict[str, bool]) -> Definitions:
     return Definitions({"fulfil_order": fulfil_order}, [goods, service])
 
 
+def tokens() -> tuple[TokenSettings, ...]:
+    """Those whom the console lets in."""
+    return tuple(
+        TokenSettings(name=f"ann the {role}", sha256=digest(secret), role=role)  # type: ignore[arg-type]
+        for role, secret in SECRETS.items()
+    )
+
+
 @contextmanager
 def desk(folder: Path) -> Iterator[Desk]:
     """Run it all."""
     bank = {"open": False}
     definitions = shop(bank)
-    tokens = tuple(
-        TokenSettings(name=f"ann the {role}", sha256=digest(secret), role=role)  # type: ignore[arg-type]
-        for role, secret in SECRETS.items()
-    )
+    with embedded_desk(folder, definitions) as (it, url):
+        yield Desk(it, url, bank)
+
+
+@contextmanager
+def embedded_desk(folder: Path, definitions: Definitions) -> Iterator[tuple[Embedded, str]]:
+    """These sagas in this process, and where their console is."""
     settings = Settings(
         journal_url=f"sqlite:///{folder}/journal.db",
         actor="the shop",
         shards=2,
-        console=ConsoleSettings(tokens=tokens),
+        console=ConsoleSettings(tokens=tokens()),
     )
     with embedded(definitions, settings) as it:
         app = console_app(settings, it.journal, definitions.sagas, poke=it.poke)
@@ -129,7 +140,7 @@ def desk(folder: Path) -> Iterator[Desk]:
         try:
             eventually(lambda: server.started, 20)
             port = server.servers[0].sockets[0].getsockname()[1]
-            yield Desk(it, f"http://127.0.0.1:{port}", bank)
+            yield it, f"http://127.0.0.1:{port}"
         finally:
             server.should_exit = True
             thread.join()
@@ -179,7 +190,10 @@ class Browser:
 
     def see(self, text: str, within_s: float = 15) -> None:
         """Wait until the page says this."""
-        eventually(lambda: text in self.text, within_s)
+        try:
+            eventually(lambda: text in self.text, within_s)
+        except AssertionError as error:
+            raise AssertionError(f"not within {within_s:g} s: {text!r} in {self.text!r}") from error
 
     def run(self, script: str, *given: Any) -> Any:
         """The value of some JavaScript."""

@@ -30,6 +30,11 @@
     window.htmx.ajax("GET", location.href, { target: "#live", select: "#live", swap: "outerHTML" });
   };
 
+  // What is no run's news, but goes on by itself, is looked at from time to time for as long as it says so.
+  const follow = () => {
+    if (due === null && part() && "follow" in part().dataset) due = setTimeout(refresh, AT_MOST_EVERY_MS);
+  };
+
   const listen = () => {
     if (source) source.close();
     source = null;
@@ -39,6 +44,7 @@
     source = new EventSource(live.dataset.stream);
     source.onopen = () => { if (sign) sign.hidden = false; };
     source.onerror = () => { if (sign) sign.hidden = true; };
+    if ("figures" in live.dataset) again = setTimeout(refresh, FIGURES_ARE_KEPT_MS);
     const news = (event) => {
       if (event.type === "run" && JSON.parse(event.data).events.length === 0) return;
       if ("figures" in part().dataset) {
@@ -64,7 +70,8 @@
     for (const details of document.querySelectorAll("#live details")) {
       if (opened.has(place(details))) details.open = true;
     }
-    if (!part().dataset.stream.includes("/runs/")) return;
+    follow();
+    if (!(part().dataset.stream || "").includes("/runs/")) return;
     listen(); // it goes on from the events that are shown now
   });
 
@@ -103,4 +110,5 @@
   copyable();
   document.documentElement.classList.add("scripted");
   listen();
+  follow();
 })();
