@@ -45,7 +45,7 @@ from orchestrator.settings import Settings
 from orchestrator.transport.celery_app import make_celery
 from orchestrator.transport.celery_transport import CeleryTransport
 from orchestrator.transport.local import LocalTransport
-from orchestrator.transport.safety import QueueState, queue_states
+from orchestrator.transport.presence import AskedBroker
 from orchestrator.transport.worker import install
 from orchestrator.views.redaction import Curtains
 
@@ -263,11 +263,9 @@ def console_app(
     def clients(actor: str) -> Client:
         return Client(journal, sagas, wake, ClientOptions(actor, settings.payload_limit_bytes))
 
-    def queues(names: Sequence[str]) -> list[QueueState]:
-        return queue_states(celery_app(settings), names)
-
     doubts = Doubts(services, journal, clients(settings.actor).state, settings.in_doubt_s)
-    around = Surroundings(services, queues if poke is None else None, doubts)
+    broker = AskedBroker(celery_app(settings), settings.namespace) if poke is None else None
+    around = Surroundings(services, broker, doubts)
     options = console_options(settings, insecure_dev=insecure_dev)
     return console(journal, clients, sagas, options, around=around)
 

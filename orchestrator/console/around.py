@@ -6,18 +6,25 @@ A console without it (no apps, no broker) says so instead.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from orchestrator.console.doubts import Doubts, InDoubt
 from orchestrator.console.kept import Kept
 from orchestrator.definition.plan import Call, Plan
 from orchestrator.errors import SagaError
 from orchestrator.participant.service import Service
+from orchestrator.transport.presence import WorkerState
 from orchestrator.transport.safety import QueueState
 
 _KEPT_S = 5.0
+_REMEMBERED_S = 86_400.0
+"""How long a worker that doesn't answer any more is shown."""
 _WHY_LENGTH = 300
 
 
@@ -29,6 +36,8 @@ class ParticipantRow(msgspec.Struct, frozen=True):
     """By the apps of this console."""
     needed_by: tuple[str, ...]
     """Sagas whose plans call it."""
+    workers: int = 0
+    """Workers that answered and have registered it."""
 
 
 class ServiceRow(msgspec.Struct, frozen=True):
@@ -40,11 +49,41 @@ class ServiceRow(msgspec.Struct, frozen=True):
     two_phase: bool
 
 
+class WorkerRow(msgspec.Struct, frozen=True):
+    """A worker, as it told of itself when it answered last."""
+
+    worker: WorkerState
+    seen_at: float
+    missing: bool
+    """It doesn't answer any more."""
+
+
 class ServicesSeen(msgspec.Struct, frozen=True):
-    """All services, and why nothing is known of their queues if so."""
+    """All services and workers, and why nothing is known of queues and workers if so."""
 
     services: tuple[ServiceRow, ...]
+    workers: tuple[WorkerRow, ...] = ()
     fault: str = ""
+
+    @property
+    def unserved(self) -> tuple[str, ...]:
+        """Participants that sagas call and no worker that answered has registered."""
+        if self.fault:
+            return ()
+        return tuple(
+            f"{row.service}.{one.name}"
+            for row in self.services
+            for one in row.participants
+            if one.needed_by and not one.workers
+        )
+
+    def of_sagas(self) -> ServicesSeen:
+        """Without what none of the sagas calls."""
+        services = tuple(row for row in self.services if any(p.needed_by for p in row.participants))
+        theirs = {row.service for row in services}
+        workers = (replace(row, worker=_only(row.worker, theirs)) for row in self.workers)
+        shown = tuple(row for row in workers if row.worker.participants)
+        return replace(self, services=services, workers=shown)
 
 
 class DoubtsSeen(msgspec.Struct, frozen=True):
@@ -57,20 +96,34 @@ class DoubtsSeen(msgspec.Struct, frozen=True):
     """Services whose database didn't answer, and why."""
 
 
+class Broker(Protocol):
+    """What can be asked through the broker; both may take a second, and raise ``SagaError`` or ``OSError``."""
+
+    def queues(self, names: Sequence[str]) -> list[QueueState]:
+        """How much waits in each of these queues, and how many workers read it."""
+        ...
+
+    def workers(self) -> list[WorkerState]:
+        """The workers that answer."""
+        ...
+
+
 class Surroundings:
-    """Safe for threads. ``queues`` asks the broker; None where there is none."""
+    """Safe for threads. Without a ``broker``, nothing is known of queues and workers."""
 
     def __init__(
         self,
         services: Sequence[Service] = (),
-        queues: Callable[[Sequence[str]], list[QueueState]] | None = None,
+        broker: Broker | None = None,
         doubts: Doubts | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.doubts = doubts
         self._services = services
-        self._queues = queues
-        self._kept = Kept[tuple[tuple[QueueState, ...], str]](_KEPT_S, clock)
+        self._broker = broker
+        self._clock = clock
+        self._kept = Kept[_Told](_KEPT_S, clock)
+        self._seen: dict[tuple[str, int], WorkerRow] = {}
 
     def services(self, plans: Iterable[Plan]) -> ServicesSeen:
         """Every service that a plan calls or an app defines."""
@@ -85,18 +138,23 @@ class Surroundings:
         for service in self._services:
             defined[service.name] = {one.spec.name for one in service.participants.values()}
             queues.setdefault(service.name, set()).add(service.queue)
-        states, fault = self._asked(sorted(name for names in queues.values() for name in names))
-        by_name = {state.name: state for state in states}
+        told = self._asked(sorted(name for names in queues.values() for name in names))
+        by_name = {state.name: state for state in told.queues}
+        serving = Counter(
+            name for row in told.workers if not row.missing for name in row.worker.participants
+        )
         rows = tuple(
             ServiceRow(
                 service=name,
                 queues=tuple(by_name[queue] for queue in sorted(queues[name]) if queue in by_name),
-                participants=tuple(_participants(needed.get(name, {}), defined.get(name, set()))),
+                participants=tuple(
+                    _participants(name, needed.get(name, {}), defined.get(name, set()), serving)
+                ),
                 two_phase=any(one.name == name and one.branches for one in self._services),
             )
             for name in sorted(queues)
         )
-        return ServicesSeen(rows, fault)
+        return ServicesSeen(rows, told.workers, told.fault)
 
     def in_doubt(self) -> DoubtsSeen:
         """What is prepared and not ended, in every database that can be asked."""
@@ -111,23 +169,56 @@ class Surroundings:
                 faults[service] = _why(error)
         return DoubtsSeen(asked, tuple(found), faults)
 
-    def _asked(self, names: list[str]) -> tuple[tuple[QueueState, ...], str]:
-        if self._queues is None:
-            return (), "this console has no broker to ask"
+    def _asked(self, names: list[str]) -> _Told:
+        if self._broker is None:
+            return _Told(fault="this console has no broker to ask")
+        broker = self._broker
 
-        def ask() -> tuple[tuple[QueueState, ...], str]:
-            assert self._queues is not None
+        def ask() -> _Told:
             try:
-                return tuple(self._queues(names)), ""
+                with ThreadPoolExecutor(1) as pool:  # each waits for workers to answer
+                    workers = pool.submit(broker.workers)
+                    queues = tuple(broker.queues(names))
+                    return _Told(queues, self._noted(workers.result()))
             except (SagaError, OSError) as error:
-                return (), _why(error)
+                return _Told(fault=_why(error))
 
         return self._kept.get(tuple(names), ask)
 
+    def _noted(self, answered: Sequence[WorkerState]) -> tuple[WorkerRow, ...]:
+        """Those that answered, and those that did before; one that was started again under its name isn't missing."""
+        now = self._clock()
+        names = {state.name for state in answered}
+        before = (
+            replace(row, missing=True)
+            for row in self._seen.values()
+            if row.worker.name not in names and now - row.seen_at < _REMEMBERED_S
+        )
+        rows = [*(WorkerRow(state, now, missing=False) for state in answered), *before]
+        self._seen = {(row.worker.name, row.worker.pid): row for row in rows}
+        return tuple(sorted(rows, key=lambda row: (row.worker.name, row.worker.pid)))
 
-def _participants(needed: dict[str, set[str]], defined: set[str]) -> Iterable[ParticipantRow]:
-    for name in sorted(needed.keys() | defined):
-        yield ParticipantRow(name, name in defined, tuple(sorted(needed.get(name, ()))))
+
+class _Told(msgspec.Struct, frozen=True):
+    """What came of asking the broker."""
+
+    queues: tuple[QueueState, ...] = ()
+    workers: tuple[WorkerRow, ...] = ()
+    fault: str = ""
+
+
+def _participants(
+    service: str, needed: Mapping[str, set[str]], defined: set[str], serving: Mapping[str, int]
+) -> Iterable[ParticipantRow]:
+    registered = {name.partition(".")[2] for name in serving if name.partition(".")[0] == service}
+    for name in sorted(needed.keys() | defined | registered):
+        sagas = tuple(sorted(needed.get(name, ())))
+        yield ParticipantRow(name, name in defined, sagas, serving.get(f"{service}.{name}", 0))
+
+
+def _only(worker: WorkerState, services: Collection[str]) -> WorkerState:
+    kept = (name for name in worker.participants if name.partition(".")[0] in services)
+    return replace(worker, participants=tuple(kept), queues=())
 
 
 def _calls(plan: Plan) -> list[Call]:

@@ -322,10 +322,7 @@ class Desk:
         """The services that their sagas call, and, for those who may see all, what else the apps define."""
         plans = [*self.journal.plans(), *(one.plan for one in self.sagas.values())]
         seen = self._around.services([plan for plan in plans if who.may_see(plan.saga)])
-        if not who.sagas:
-            return seen
-        theirs = tuple(one for one in seen.services if any(p.needed_by for p in one.participants))
-        return replace(seen, services=theirs)
+        return seen.of_sagas() if who.sagas else seen
 
     def in_doubt(self, who: Principal) -> DoubtsSeen:
         """What is prepared in the services' databases, of runs that they may see."""

@@ -51,6 +51,11 @@ class WorkExecutor:
             if service.branches is not None
         ]
 
+    @property
+    def participants(self) -> tuple[str, ...]:
+        """What it can carry out, as ``service.action``."""
+        return self._registry.names
+
     def execute(self, work: Sequence[Work], transport: WorkerTransport) -> None:
         """Carry out every command, independently of one another, and answer each.
 

@@ -56,6 +56,11 @@ class Registry:
         return iter(self._services.values())
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Every participant, as ``find`` takes it."""
+        return tuple(f"{service.name}.{name}" for service in self for name in service.participants)
+
+    @property
     def queues(self) -> set[str]:
         """The queues a worker of these services has to consume."""
         return {

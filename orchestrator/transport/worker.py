@@ -11,7 +11,7 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from celery import Celery, Task
@@ -29,6 +29,7 @@ from orchestrator.transport.execution import describe, execute, lost, worker_nam
 from orchestrator.transport.messages import Answer, Work
 from orchestrator.transport.parts import answers_by_shard
 from orchestrator.transport.port import Executor, WorkerTransport
+from orchestrator.transport.presence import answer_presence
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ def install(
     envelopes = Envelopes(keys, limit_bytes=limit_bytes)
     end = WorkerEnd(executor, envelopes, app.conf.broker_url, namespace, on_dropped)
     app.register_task(_ExecuteTask(end))
+    answer_presence()
     worker_process_init.connect(end.on_process_init, weak=False)
     worker_ready.connect(end.on_ready, weak=False)
     worker_shutdown.connect(end.on_shutdown, weak=False)
@@ -77,11 +79,16 @@ class WorkerEnd:
         self._executor = executor
         self._envelopes = envelopes
         self._broker_url = broker_url
-        self._namespace = namespace
+        self.namespace = namespace
         self._dropped = Dropped("work", logger)
         self._process = _Process(worker_link(broker_url, namespace))
         self._losses = _Losses(self)
         self._stopping = threading.Event()
+
+    @property
+    def participants(self) -> Collection[str]:
+        """What its executor can carry out, for whoever asks who there is (``presence``)."""
+        return self._executor.participants if isinstance(self._executor, _Registering) else ()
 
     @property
     def dropped(self) -> Mapping[str, int]:
@@ -163,13 +170,19 @@ class WorkerEnd:
         """This process's own connection: one that was opened before a fork belongs to the parent."""
         process = self._process
         if process.pid != os.getpid():
-            self._process = process = _Process(worker_link(self._broker_url, self._namespace))
+            self._process = process = _Process(worker_link(self._broker_url, self.namespace))
         return process.link
 
 
 @runtime_checkable
 class _Disposable(Protocol):
     def dispose(self) -> None: ...
+
+
+@runtime_checkable
+class _Registering(Protocol):
+    @property
+    def participants(self) -> Collection[str]: ...
 
 
 @runtime_checkable

@@ -8,6 +8,7 @@ import redis
 from orchestrator.errors import SettingsError, TransportUnavailableError, UnsafeBrokerError
 from orchestrator.transport.celery_app import make_celery
 from orchestrator.transport.port import Bundle
+from orchestrator.transport.presence import worker_states
 from orchestrator.transport.safety import (
     QueueState,
     broker_state,
@@ -103,6 +104,11 @@ def test_queues_tell_what_waits_and_who_reads(
                 QueueState("none", 0, 0),
             ]
             eventually(lambda: queue_states(stack.app, ["other", QUEUE, "none"]) == expected, 20)
+            [state] = worker_states(stack.app, stack.namespace)
+            assert (state.pid, state.processes) == (stack.worker_pid, 2)
+            assert state.name.startswith("celery@")
+            assert (state.queues, state.participants) == ((QUEUE,), ("scripted.echo",))
+            assert worker_states(stack.app, "another") == []
         sender.close()
 
 
@@ -110,3 +116,5 @@ def test_queues_of_a_broker_that_is_not_there() -> None:
     for scheme in ("redis", "amqp"):
         with pytest.raises(TransportUnavailableError):
             queue_states(make_celery(f"{scheme}://127.0.0.1:{free_port()}/0"), ["any"])
+        with pytest.raises(TransportUnavailableError):
+            worker_states(make_celery(f"{scheme}://127.0.0.1:{free_port()}/0"), "any")

@@ -23,6 +23,8 @@ from orchestrator.transport.worker import install
 class ScriptedExecutor:
     """Does what the arguments say; answers together, or one by one where they say so."""
 
+    participants = ("scripted.echo",)
+
     def __init__(self) -> None:
         self.disposed = 0
 

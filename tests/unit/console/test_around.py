@@ -17,6 +17,7 @@ from orchestrator.errors import TransportUnavailableError
 from orchestrator.journal.records import shard_of
 from orchestrator.participant.two_phase.port import Found
 from orchestrator.transport.gid import Gid
+from orchestrator.transport.presence import WorkerState
 from orchestrator.transport.safety import QueueState
 from tests.unit.console.desks import PEER, SECRETS, Desks, hidden
 from tests.unit.console.test_pages import text_of
@@ -55,16 +56,20 @@ class World:
     def __init__(self, desks: Desks, database: Database) -> None:
         self.desks = desks
         self.database = database
-        self.queues: list[QueueState] | Exception = []
+        self.told: list[QueueState] | Exception = []
+        self.working: list[WorkerState] = []
         client = Client(desks.store, {}, options=ClientOptions("c"), clock=desks.now)
         services: Any = [database]
         doubts = Doubts(services, desks.store, client.state, 600.0)
-        self.around = Surroundings(services, self._queues, doubts, desks.now)
+        self.around = Surroundings(services, self, doubts, desks.now)
 
-    def _queues(self, names: Sequence[str]) -> list[QueueState]:
-        if isinstance(self.queues, Exception):
-            raise self.queues
-        return [state for state in self.queues if state.name in names]
+    def queues(self, names: Sequence[str]) -> list[QueueState]:
+        if isinstance(self.told, Exception):
+            raise self.told
+        return [state for state in self.told if state.name in names]
+
+    def workers(self) -> list[WorkerState]:
+        return self.working
 
     def http(self, who: Role | str = Role.OPERATOR) -> TestClient:
         def clients(actor: str) -> Client:
@@ -165,17 +170,71 @@ def test_a_database_that_is_down_is_said_to_be(world: World) -> None:
 
 
 def test_services_show_their_queues_workers_and_participants(world: World) -> None:
-    world.queues = [QueueState("shop", 1_234, 0), QueueState("bank", 0, 2)]
+    world.told = [QueueState("shop", 1_234, 0), QueueState("bank", 0, 2)]
     page = text_of(world.http(Role.VIEWER).get("/services").text)
     assert "shop nobody reads shop 1,234 waiting" in page
     assert "bank 2 workers on bank 0 waiting two-phase" in page
-    assert "debit buy not defined" in page
+    assert "debit buy none not defined" in page
+    assert "No worker has shop.credit , shop.debit :" in page
     seen = world.http("narrow").get("/api/v1/services").json()
     assert seen["services"] == [], "no saga of theirs calls any"
 
 
+def worker(name: str, *participants: str, pid: int = 7) -> WorkerState:
+    return WorkerState(name, pid, 2, ("bank",), participants, "1.2.3", "saga")
+
+
+def test_workers_are_named_with_what_they_have_registered(world: World) -> None:
+    world.working = [worker("celery@one", "shop.debit", "shop.credit"), worker("x@two", "else.y")]
+    client = world.http(Role.VIEWER)
+    page = text_of(client.get("/services").text)
+    assert "celery@one 7 answers 0 s ago 2 bank 2 registered shop.debit , shop.credit 1.2.3" in page
+    assert "debit buy 1 not defined" in page
+    assert "No worker has" not in page
+    [one] = [
+        row
+        for row in client.get("/api/v1/services").json()["workers"]
+        if row["worker"]["name"] == "x@two"
+    ]
+    assert (one["missing"], one["worker"]["participants"]) == (False, ["else.y"])
+
+
+def test_a_worker_that_answers_no_more_is_missing_until_it_is_started_again(world: World) -> None:
+    world.working = [worker("one", "shop.debit"), worker("two", "shop.debit")]
+    client = world.http()
+    client.get("/services")
+    world.working = [worker("two", "shop.debit")]
+    assert "missing" not in text_of(client.get("/services").text).partition("A worker is")[0], (
+        "kept"
+    )
+    world.desks.clock += 60.0
+    page = text_of(client.get("/services").text)
+    assert "one 7 missing since 1m ago" in page
+    assert "debit buy 1 not" in page, "who is missing serves nobody"
+    world.working = [worker("one", "shop.debit", pid=8), worker("two")]
+    world.desks.clock += 60.0
+    rows = client.get("/api/v1/services").json()["workers"]
+    assert [(row["worker"]["pid"], row["missing"]) for row in rows] == [(8, False), (7, False)]
+    world.working = []
+    world.desks.clock += 60.0
+    assert text_of(client.get("/services").text).count("missing since") == 2
+    world.desks.clock += 86_400.0
+    assert "No worker answers." in text_of(client.get("/services").text)
+
+
+def test_who_sees_some_sagas_sees_what_their_services_have_registered(world: World) -> None:
+    world.working = [worker("one", "shop.debit"), worker("two", "shop.debit", "svc.reserve")]
+    narrow = world.http("narrow")  # of the saga "shop" alone, which nobody launched yet
+    assert "Workers" not in text_of(narrow.get("/services").text)
+    world.desks.launch("ffff6666", saga="shop")
+    world.desks.clock += 60.0
+    [row] = narrow.get("/api/v1/services").json()["workers"]
+    assert (row["worker"]["name"], row["worker"]["participants"]) == ("two", ["svc.reserve"])
+    assert row["worker"]["queues"] == []
+
+
 def test_a_broker_that_does_not_answer_is_said_to_be(world: World) -> None:
-    world.queues = TransportUnavailableError("no broker at amqp://x")
+    world.told = TransportUnavailableError("no broker at amqp://x")
     page = text_of(world.http().get("/services").text)
     assert "Nothing is known of queues and workers: no broker at amqp://x" in page
     assert "debit" in page
