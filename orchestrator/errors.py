@@ -57,6 +57,15 @@ class RunNotFoundError(SagaError):
     """No run has this id, key or id prefix."""
 
 
+class RunArchivedError(RunNotFoundError):
+    """The run has ended and was moved to a file of an archive; ``file`` is its name."""
+
+    def __init__(self, message: str, run_id: str, file: str) -> None:
+        super().__init__(message)
+        self.run_id = run_id
+        self.file = file
+
+
 class BulkNotFoundError(SagaError):
     """No bulk operation has the id asked for, or several have a shortened one."""
 

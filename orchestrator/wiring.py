@@ -310,6 +310,7 @@ def console_options(settings: Settings, *, insecure_dev: bool = False) -> Consol
         if given.redacted_shown_to == "nobody"
         else Role(given.redacted_shown_to),
         mutations_per_min=given.mutations_per_min,
+        archive_folder=settings.archive_folder,
     )
 
 

@@ -8,10 +8,10 @@ import msgspec
 from fastapi import APIRouter, Query, Response
 
 from orchestrator.console.answers import Json, etag
-from orchestrator.console.desk import Seen
 from orchestrator.console.filters import AuditQuery, RunQuery
 from orchestrator.console.schemas import ClusterRuns, answers
 from orchestrator.console.security import CSRF_HEADER, Admin, Operator, Using, Viewer
+from orchestrator.console.shown import Seen
 from orchestrator.definition import drawing
 from orchestrator.definition.plan import Plan
 from orchestrator.journal.port import RunFilter
@@ -208,7 +208,13 @@ def access(who: Admin, parts: Using) -> Response:
 
 
 def _seen(seen: Seen) -> Response:
-    body = {"length": seen.length, "after": seen.after, "at": seen.at, **_fields(seen)}
+    body = {
+        "length": seen.length,
+        "after": seen.after,
+        "at": seen.at,
+        "archived": seen.place,
+        **_fields(seen),
+    }
     return Json(body, headers={"ETag": etag(seen.length)})
 
 

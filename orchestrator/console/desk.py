@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from orchestrator.client import Client
 from orchestrator.console.access import Principal, Role
+from orchestrator.console.archives import Archives, Found
 from orchestrator.console.around import DoubtsSeen, ServicesSeen, Surroundings
 from orchestrator.console.doubts import InDoubt
 from orchestrator.console.kept import Kept
@@ -25,11 +25,13 @@ from orchestrator.console.redaction import (
     look_without_values,
     run_without_values,
 )
+from orchestrator.console.shown import SagaRow, Seen, Shards
 from orchestrator.definition.plan import Plan
 from orchestrator.definition.saga import Saga
 from orchestrator.errors import (
     AmbiguousRunError,
     InvalidInputError,
+    RunArchivedError,
     RunNotFoundError,
     UnknownSagaError,
 )
@@ -39,7 +41,6 @@ from orchestrator.journal.port import (
     Cluster,
     ClusterPage,
     Journal,
-    LeaseState,
     OperationFilter,
     Page,
     Recorded,
@@ -48,7 +49,7 @@ from orchestrator.journal.port import (
 from orchestrator.kernel.preview import Preview
 from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.as_test import as_test
-from orchestrator.views.look import RunLook, look
+from orchestrator.views.look import look
 from orchestrator.views.pulse import Pulse, pulse
 from orchestrator.views.redaction import Curtains
 from orchestrator.views.statistics import Statistics, statistics
@@ -60,38 +61,6 @@ _OPEN = ("accepted", "running", "compensating", "stuck")
 _OPEN_PAGE, _OPEN_PAGES = 500, 10
 _NOTHING = "\0"
 """No saga is called so."""
-
-
-class Seen(msgspec.Struct, frozen=True):
-    """A run as somebody sees it after its first ``after`` events."""
-
-    look: RunLook
-    length: int
-    """How many events it has; the run's ETag."""
-    after: int
-    at: float
-    """The time it is seen at."""
-
-
-class SagaRow(msgspec.Struct, frozen=True):
-    """A saga's version: where it is known, and its open runs."""
-
-    saga: str
-    version: int
-    hash: str
-    steps: int
-    stored: bool
-    defined: bool
-    runs: dict[str, int]
-    """Of all versions: status to the number of runs."""
-
-
-class Shards(msgspec.Struct, frozen=True):
-    """Who writes what."""
-
-    shards: int
-    leases: tuple[LeaseState, ...]
-    coordinators: tuple[str, ...]
 
 
 class Desk:
@@ -114,6 +83,7 @@ class Desk:
         self.clock = clock
         self._around = around or Surroundings()
         self._curtains = Curtains(journal)
+        self._archives = Archives(options.archive_folder, clock)
         self._counts = Kept[dict[str, dict[str, int]]](_KEPT_S, clock)
         self._open = Kept[tuple[dict[int, int], bool]](_KEPT_S, clock)
         self._pulses = Kept[Pulse](_KEPT_S, clock)
@@ -137,15 +107,21 @@ class Desk:
         return tuple(texts) if self.sees_redacted(who) else self._curtains.texts(run, texts)
 
     def row(self, who: Principal, run: str) -> RunSummary:
-        """A run's row, by id, id prefix, key or ``saga:key``. Raises ``RunNotFoundError``, ``AmbiguousRunError``."""
+        """A run's row, by id, id prefix, key or ``saga:key``. Raises ``AmbiguousRunError``, ``RunNotFoundError``, of
+        which ``RunArchivedError`` is one.
+        """
         try:
             found = self.journal.find(run)
         except AmbiguousRunError as error:
             if who.sagas:  # the message names runs that may not be theirs
                 raise AmbiguousRunError(f"{run!r} fits several runs: give the whole id") from error
             raise
+        except RunArchivedError as error:
+            if who.sagas:  # the message says what became of a run that may not be theirs
+                self._archived(who, run, error)
+            raise
         if not who.may_see(found.saga):
-            raise RunNotFoundError(f"no run has the id, id prefix or key {run!r}")
+            raise _nobody(run)
         return self._row_for(who, found)
 
     def runs(
@@ -172,28 +148,38 @@ class Desk:
                 return one if self.sees_redacted(who) else self._curtains.cluster(one)
         raise RunNotFoundError(f"no open incident is of the cluster {cluster!r}")
 
+    def found(self, who: Principal, run: str) -> Found:
+        """A run with its plan and records, out of its archive if it was moved to one. Raises as ``row``."""
+        try:
+            row = self.row(who, run)
+        except RunArchivedError as error:
+            found = self._archived(who, run, error)
+            return found._replace(run=self._row_for(who, found.run, found.curtains))
+        records = self.journal.history(row.run_id)
+        return Found(row, self.journal.plan(row.plan), records, self._curtains)
+
     def seen(
         self, who: Principal, run: str, *, after: int | None = None, at: float | None = None
     ) -> Seen:
         """A run now, after a number of its events, or at a time. Raises as ``row``."""
-        row = self.row(who, run)
-        records = [r for r in self.journal.history(row.run_id) if r.event is not None]
+        found = self.found(who, run)
+        records = [r for r in found.records if r.event is not None]
         length = len(records)
         shown, then = _until(records, after, at)
         now = self.clock() if then is None else then
-        made = look(self.journal.plan(row.plan), row, shown, now)
+        made = look(found.plan, found.run, shown, now)
         if not self.sees_redacted(who):
-            made = self._curtains.look(made)
+            made = found.curtains.look(made)
         if not self.sees_values(who):
             made = look_without_values(made)
-        return Seen(made, length, len(shown), now)
+        return Seen(made, length, len(shown), now, found.place)
 
     def entries(self, who: Principal, run: str) -> list[Entry]:
         """A run's events in order, in words and as data."""
-        row = self.row(who, run)
-        told = timeline(self.journal.plan(row.plan), self.journal.history(row.run_id))
+        found = self.found(who, run)
+        told = timeline(found.plan, found.records)
         if not self.sees_redacted(who):
-            told = self._curtains.entries(row, told)
+            told = found.curtains.entries(found.run, told)
         return told if self.sees_values(who) else [entry_without_values(entry) for entry in told]
 
     def audit(
@@ -215,9 +201,8 @@ class Desk:
 
     def as_test(self, who: Principal, run: str) -> str:
         """The run as a test for the fixture ``sagas``. Raises as ``row``."""
-        row = self.row(who, run)
-        plan = self.journal.plan(row.plan)
-        return as_test(plan, row, self.entries(who, run), self._modules(row.saga))
+        found = self.found(who, run)
+        return as_test(found.plan, found.run, self.entries(who, run), self._modules(found.run.saga))
 
     def _modules(self, saga: str) -> dict[str, str]:
         """Where a saga and its participants can be imported from, if the apps define it."""
@@ -316,7 +301,7 @@ class Desk:
 
     def plan_of(self, who: Principal, run: str) -> Plan:
         """The plan that a run keeps."""
-        return self.journal.plan(self.row(who, run).plan)
+        return self.found(who, run).plan
 
     def services(self, who: Principal) -> ServicesSeen:
         """The services that their sagas call, and, for those who may see all, what else the apps define."""
@@ -356,10 +341,26 @@ class Desk:
             tuple(self.journal.coordinators(now)),
         )
 
-    def _row_for(self, who: Principal, row: RunSummary) -> RunSummary:
+    def _archived(self, who: Principal, run: str, gone: RunArchivedError) -> Found:
+        """Out of its file; whose saga can't be told isn't shown to who may not see all. Raises ``RunNotFoundError``."""
+        try:
+            found = self._archives.find(gone)
+        except RunNotFoundError as error:
+            raise (_nobody(run) if who.sagas else error) from error
+        if not who.may_see(found.run.saga):
+            raise _nobody(run)
+        return found
+
+    def _row_for(
+        self, who: Principal, row: RunSummary, curtains: Curtains | None = None
+    ) -> RunSummary:
         if not self.sees_redacted(who):
-            row = self._curtains.row(row)
+            row = (curtains or self._curtains).row(row)
         return row if self.sees_values(who) else run_without_values(row)
+
+
+def _nobody(run: str) -> RunNotFoundError:
+    return RunNotFoundError(f"no run has the id, id prefix or key {run!r}")
 
 
 def _until(

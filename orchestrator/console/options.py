@@ -33,6 +33,9 @@ class ConsoleOptions(msgspec.Struct, frozen=True):
     wait_s: float = 3.0
     """How long an action waits for a coordinator to take it."""
 
+    archive_folder: str = ""
+    """Where ``saga archive`` put runs, to show them from there; empty for nowhere."""
+
     def check(self) -> None:
         """Raise ``SettingsError`` for options with which nobody, or anybody, could come in."""
         if self.insecure_dev and (self.tokens or self.proxy is not None):

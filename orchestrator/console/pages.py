@@ -6,17 +6,18 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from orchestrator.console.access import Role
+from orchestrator.console.access import Principal, Role
 from orchestrator.console.bars import bars
 from orchestrator.console.filters import AuditQuery, RunQuery
 from orchestrator.console.offers import offers
 from orchestrator.console.overview import lines
 from orchestrator.console.rendering import page
-from orchestrator.console.security import Using, Viewer
+from orchestrator.console.security import Parts, Using, Viewer
 from orchestrator.definition.plan import Call
+from orchestrator.errors import AmbiguousRunError, RunNotFoundError
 from orchestrator.journal.port import RunFilter
 from orchestrator.kernel.asked import OPERATIONS
-from orchestrator.kernel.summary import RunStatus
+from orchestrator.kernel.summary import RunStatus, RunSummary
 from orchestrator.views.difference import difference
 from orchestrator.views.look import RunLook
 from orchestrator.views.steps import steps_of
@@ -111,6 +112,7 @@ def runs(
     values = {
         "runs": found.runs,
         "cursor": found.cursor,
+        "elsewhere": None if found.runs else _named(parts, who, where),
         "paged": bool(cursor),
         "where": where,
         "query": where.encoded(),
@@ -138,6 +140,7 @@ def run(
     past = seen.after < seen.length
     may_act = who.role.includes(Role.OPERATOR) and not past
     entries = desk.entries(who, row.run_id)
+    offered = may_act and seen.place is None
     values = {
         "seen": seen,
         "look": seen.look,
@@ -150,10 +153,20 @@ def run(
         "bars": bars(steps, row.launched_at, seen.at),
         "entries": entries[: seen.after][-_EVENTS_SHOWN:],
         "entries_hidden": max(0, seen.after - _EVENTS_SHOWN),
-        "offers": offers(desk.clients(who.name), row, seen.look, desk.clock()) if may_act else None,
+        "offers": offers(desk.clients(who.name), row, seen.look, desk.clock()) if offered else None,
         "values_shown": desk.sees_values(who),
     }
     return page(request, "run.html", who, values)
+
+
+def _named(parts: Parts, who: Principal, where: RunQuery) -> RunSummary | None:
+    """The run that a search for nothing but its id or key means, which an archive may have."""
+    try:
+        return (
+            parts.desk.found(who, where.key or where.text).run if where.key or where.text else None
+        )
+    except (RunNotFoundError, AmbiguousRunError):
+        return None
 
 
 def _errors_of(look: RunLook, cluster: str) -> tuple[Raised, ...]:

@@ -8,8 +8,8 @@ import msgspec
 
 from orchestrator.console.actions import Acted, Acts, Foreseen, Launched
 from orchestrator.console.around import DoubtsSeen, ServicesSeen
-from orchestrator.console.desk import SagaRow, Shards
 from orchestrator.console.doubts import InDoubt
+from orchestrator.console.shown import SagaRow, Shards
 from orchestrator.journal.audit import AuditPage
 from orchestrator.journal.bulk import Bulk as BulkRecord
 from orchestrator.journal.bulk import BulkItem

@@ -19,7 +19,12 @@ from sqlalchemy import (
     tuple_,
 )
 
-from orchestrator.errors import AmbiguousRunError, InvalidInputError, RunNotFoundError
+from orchestrator.errors import (
+    AmbiguousRunError,
+    InvalidInputError,
+    RunArchivedError,
+    RunNotFoundError,
+)
 from orchestrator.journal.port import Page, RunFilter
 from orchestrator.journal.run_rows import COLUMNS, summary_of
 from orchestrator.journal.schema import ARCHIVE, ARCHIVED_RUN, INCIDENT, LAUNCH_KEY, RUN
@@ -117,10 +122,11 @@ def _not_here(connection: Connection, wanted: str) -> RunNotFoundError:
     row = connection.execute(query.order_by(gone).limit(1)).one_or_none() if wanted else None
     if row is None:
         return RunNotFoundError(f"no run has the id, id prefix or key {wanted!r}")
-    return RunNotFoundError(
+    message = (
         f"run {row.run_id} is {row.status} and archived in {row.name}:"
         f" see `saga show --archive FOLDER {row.run_id}`"
     )
+    return RunArchivedError(message, row.run_id, row.name)
 
 
 def _with_key(key: str) -> Select[tuple[str]]:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from orchestrator.definition.plan import Path, Plan
 from orchestrator.definition.secrecy import REDACTED, Secrecy, hidden, texts_in
-from orchestrator.errors import IllegalEventError
+from orchestrator.errors import IllegalEventError, RunNotFoundError
 from orchestrator.journal.audit import AuditPage, Doing
 from orchestrator.journal.bulk import BulkItem
 from orchestrator.journal.port import Cluster, ClusterPage, Recorded
@@ -252,7 +252,11 @@ class Curtains:
     def _item(self, item: BulkItem) -> BulkItem:
         if not item.why:
             return item
-        [why] = self.texts(self._journal.find(item.run_id), [item.why])
+        try:
+            run = self._journal.find(item.run_id)
+        except RunNotFoundError:  # archived since: what it hides isn't at hand
+            return replace(item, why=REDACTED)
+        [why] = self.texts(run, [item.why])
         return replace(item, why=why)
 
     def texts(self, run: RunSummary, texts: Iterable[str]) -> tuple[str, ...]:
