@@ -17,12 +17,15 @@ from orchestrator.coordinator.metering import Load, Meter
 from orchestrator.coordinator.turn import Arrival, Decisions, Draft
 from orchestrator.kernel import events as ev
 from orchestrator.kernel.messages import Expired, Launch, Reply
+from orchestrator.kernel.summary import RunSummary
 from orchestrator.telemetry.catalog import BATCH, COMMIT_S, WORK_S
 from orchestrator.telemetry.prometheus import Collected, Family, bucketed, counted, gauged
 
 _DROPPED, _DOUBT = "dropped: ", "in doubt: "
 _WORK = frozenset({"dispatched", "transactions", "operations refused"})
 """What a coordinator counts beside its faults."""
+CLUSTERS_MAX = 50
+"""Of incidents, each a series of its own; what there is beyond them is one for each saga."""
 _ENDED = ("completed", "compensated", "stuck")
 
 
@@ -190,6 +193,7 @@ def _of_load(load: Load) -> Iterable[Family]:
         ages[run.saga,] = max(ages.get((run.saga,), 0.0), load.now - since)
     yield gauged("saga_oldest_open_run_seconds", oldest)
     yield gauged("saga_oldest_stuck_seconds", stuck)
+    yield gauged("saga_open_incidents", _incidents(load.runs))
     yield gauged("saga_shards_held", {(): load.shards})
     queues: dict[tuple[str, ...], float] = {
         (queue, state): number
@@ -205,6 +209,26 @@ def _of_load(load: Load) -> Iterable[Family]:
         if what not in _WORK and not what.startswith((_DROPPED, _DOUBT))
     }
     yield counted("saga_coordinator_faults_total", _by(faults))
+
+
+def _incidents(runs: Iterable[RunSummary]) -> dict[tuple[str, ...], float]:
+    """Open incidents by saga, step, cluster and whether somebody is on it.
+
+    A cluster is a cause, so there are few; should causes be told apart wrongly there may be as many as incidents. So
+    the largest are named and the rest of a saga counted together.
+    """
+    found = Counter(
+        (run.saga, one.step.partition("[")[0], one.cluster, "yes" if one.acked_at else "no")
+        for run in runs
+        for one in run.incidents
+    )
+    if len(found) <= CLUSTERS_MAX:
+        return dict(found)
+    ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    named: Counter[tuple[str, ...]] = Counter(dict(ranked[:CLUSTERS_MAX]))
+    for (saga, _, _, taken), number in ranked[CLUSTERS_MAX:]:
+        named[saga, "other", "other", taken] += number
+    return dict(named)
 
 
 def _spread(name: str, spreads: Mapping[tuple[str, ...], _Spread]) -> Family:

@@ -1,6 +1,6 @@
 """Every metric there is: name, type, labels, and what it says. The docs' table and the alert rules are tested by it.
 
-Labels name sagas, steps, services and reasons, which are few; never runs, keys or tags.
+Labels name sagas, steps, services, reasons and the causes of incidents, which are few; never runs, keys or tags.
 """
 
 from __future__ import annotations
@@ -108,6 +108,13 @@ METRICS = (
         _RUN,
         "coordinator",
         "Since when the stuck run that waits longest has not moved.",
+    ),
+    Metric(
+        "saga_open_incidents",
+        "gauge",
+        ("saga", "step", "cluster", "taken"),
+        "coordinator",
+        "Open incidents by cause, and whether somebody has taken them on; beyond 50 causes `other`.",
     ),
     Metric(
         "saga_queue_commands",

@@ -98,6 +98,9 @@ def test_a_coordinator_counts_what_happens_to_its_runs(tmp_path: Path) -> None:
         assert seen["saga_runs_stuck_total", (name,)] == 1
         assert seen["saga_open_runs", tuple(sorted((name, "stuck")))] == 1
         assert seen["saga_oldest_stuck_seconds", (name,)] >= 0
+        [cluster] = it.client.clusters().clusters
+        labels = (name, cluster.step, cluster.cluster, "no")
+        assert seen["saga_open_incidents", tuple(sorted(labels))] == 1
         assert seen["saga_commands_total", tuple(sorted((name, "sell", "do", "succeeded")))] == 2
         assert seen["saga_commands_total", tuple(sorted((name, "sell", "do", "failed")))] == 1
         assert seen["saga_commands_total", tuple(sorted((name, "heat", "do", "refused")))] == 1
@@ -131,4 +134,5 @@ def test_two_coordinators_in_one_process_dont_mix(tmp_path: Path) -> None:
 def test_labels_are_bounded() -> None:
     allowed = {"saga", "step", "kind", "outcome", "service", "participant", "status", "queue"}
     allowed |= {"state", "change", "reason", "fault", "answer"}
+    allowed |= {"cluster", "taken"}  # of which a coordinator names 50 at most
     assert {label for metric in METRICS for label in metric.labels} <= allowed
