@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, TypeVarTuple
 
 import msgspec
-from msgspec.structs import replace
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from orchestrator.client.bulk import Bulks
 from orchestrator.client.run import Run
+from orchestrator.client.traced import sending, traced
 from orchestrator.definition.saga import Saga
 from orchestrator.definition.values import check_size, encode
 from orchestrator.errors import (
@@ -41,7 +41,7 @@ from orchestrator.kernel.preview import Preview, preview
 from orchestrator.kernel.program import Program
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.summary import RunSummary
-from orchestrator.telemetry.tracing import Launches, launching
+from orchestrator.telemetry.tracing import launching
 
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
@@ -331,7 +331,8 @@ class Client:
 
     def _send(self, run_id: str, message: msg.Message) -> None:
         row = self._journal.find(run_id)
-        self._journal.send(row.run_id, message)
+        with sending(row.run_id, message) as sent:
+            self._journal.send(row.run_id, sent)
         self._poke(row.shard)
 
     def _request(
@@ -360,7 +361,7 @@ class Client:
         self, requests: Sequence[LaunchRequest], session: Session | None, saga: Saga[..., R]
     ) -> Sequence[Run[R]]:
         with launching() as launches:
-            launched = self._journal.launch(_traced(requests, launches), session)
+            launched = self._journal.launch(traced(requests, launches), session)
             launches.launched([run.run_id for run in launched])
         shards = {run.shard for run in launched if run.created}
         if session is None:
@@ -372,17 +373,6 @@ class Client:
     def _poke_all(self, shards: Iterable[int]) -> None:
         for shard in shards:
             self._poke(shard)
-
-
-def _traced(requests: Sequence[LaunchRequest], launches: Launches) -> Sequence[LaunchRequest]:
-    """The launches with the traces that are to go on in their runs, if anybody traces."""
-    traces = [launches.begin(request.message.saga) for request in requests]
-    if not any(traces):
-        return requests
-    return [
-        replace(request, message=replace(request.message, trace=trace))
-        for request, trace in zip(requests, traces, strict=True)
-    ]
 
 
 def _defined(saga: Callable[..., R]) -> Saga[..., R]:

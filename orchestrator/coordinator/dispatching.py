@@ -21,7 +21,7 @@ from orchestrator.errors import (
     PayloadTooLargeError,
 )
 from orchestrator.kernel.commands import Execute, Timer
-from orchestrator.kernel.events import Failure
+from orchestrator.kernel.events import Failure, SignalReceived
 from orchestrator.kernel.messages import Expired, Reply, TimerFired
 from orchestrator.kernel.pending import pending
 from orchestrator.kernel.state import Status
@@ -239,6 +239,10 @@ class Dispatcher:
             self._counts["dispatched"] += 1
             live.sent[identity] = lane
             self._alarm(owned, out.run_id, command, "deadline", now + command.timeout_s)
+
+    def signalled(self, run_id: str, live: LiveRun, signal: SignalReceived) -> None:
+        """Link what follows from a signal to who sent it."""
+        self._traces.signalled(run_id, live, signal)
 
     def finished(self, run_id: str, live: LiveRun) -> None:
         """Nothing is outstanding for the run any more, nor will be."""

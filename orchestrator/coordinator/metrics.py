@@ -217,7 +217,7 @@ def _incidents(runs: Iterable[RunSummary]) -> dict[tuple[str, ...], float]:
     A cluster is a cause, so there are few; should causes be told apart wrongly there may be as many as incidents. So
     the largest are named and the rest of a saga counted together.
     """
-    found = Counter(
+    found: Counter[tuple[str, ...]] = Counter(
         (run.saga, one.step.partition("[")[0], one.cluster, "yes" if one.acked_at else "no")
         for run in runs
         for one in run.incidents
@@ -225,9 +225,9 @@ def _incidents(runs: Iterable[RunSummary]) -> dict[tuple[str, ...], float]:
     if len(found) <= CLUSTERS_MAX:
         return dict(found)
     ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
-    named: Counter[tuple[str, ...]] = Counter(dict(ranked[:CLUSTERS_MAX]))
-    for (saga, _, _, taken), number in ranked[CLUSTERS_MAX:]:
-        named[saga, "other", "other", taken] += number
+    named = Counter(dict(ranked[:CLUSTERS_MAX]))
+    for key, number in ranked[CLUSTERS_MAX:]:
+        named[key[0], "other", "other", key[3]] += number
     return dict(named)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from orchestrator.coordinator.live import Identity, LiveRun
 from orchestrator.kernel.commands import Execute
-from orchestrator.kernel.events import CommandKind
+from orchestrator.kernel.events import CommandKind, SignalReceived
 from orchestrator.telemetry.spans import Opened
 from orchestrator.telemetry.tracing import TRACER
 from orchestrator.transport.messages import Answer
@@ -18,12 +18,14 @@ _FINE = frozenset({"succeeded", "refused"})
 class _RunTraces:
     """One run's."""
 
-    __slots__ = ("last", "open", "tried")
+    __slots__ = ("heard", "last", "open", "tried")
 
     def __init__(self) -> None:
         self.open: dict[Identity, Opened] = {}
         self.last: Opened | None = None
         """What ended last."""
+        self.heard: list[Opened] = []
+        """Signals that came since a command began last."""
         self.tried: dict[tuple[str, CommandKind], Opened] = {}
         """By step and kind: the attempt before."""
 
@@ -37,7 +39,8 @@ class Traces:
     def began(self, run_id: str, live: LiveRun, command: Execute) -> dict[str, str]:
         """A command is due: the context for its message.
 
-        It is linked to the attempt before it; after a wait, when nothing else was under way, to what came before that.
+        It is linked to the attempt before it; after a wait, when nothing else was under way, to what came before that;
+        and to the signals that came since the last command began.
         """
         parent = live.state.trace
         run = self._runs.setdefault(run_id, _RunTraces())
@@ -47,6 +50,8 @@ class Traces:
             before = run.tried.get((command.step, command.kind))
             if before is None and not run.open:
                 before = run.last
+            links = (*run.heard, *(() if before is None else (before,)))
+            run.heard.clear()
             opened = run.open[identity] = TRACER.command(
                 parent,
                 f"{command.kind} {command.participant}",
@@ -57,10 +62,21 @@ class Traces:
                     "saga.kind": command.kind,
                     "saga.attempt": command.attempt,
                 },
-                () if before is None else (before,),
+                links,
             )
             run.tried[command.step, command.kind] = opened
         return opened.carrier or parent
+
+    def signalled(self, run_id: str, live: LiveRun, signal: SignalReceived) -> None:
+        """A signal came, whose sender is traced too."""
+        heard = TRACER.received(
+            live.state.trace,
+            f"signal {signal.name} received",
+            {"saga.run": run_id, "saga.name": live.state.program.plan.saga},
+            signal.trace,
+            signal.at,
+        )
+        self._runs.setdefault(run_id, _RunTraces()).heard.append(heard)
 
     def answered(self, answer: Answer) -> None:
         """Say on the command's span what came of it."""

@@ -102,6 +102,10 @@ class Webhook:
             )
             answer = connection.getresponse()
             answer.read(_BODY_MAX_BYTES)
+        except ssl.SSLCertVerificationError as error:  # waiting makes no certificate better
+            raise NoticeError(
+                f"the webhook's certificate isn't one of {self._url.hostname!r}: {error.verify_message}"
+            ) from error
         except (OSError, http.client.HTTPException) as error:
             raise _AgainError(f"the webhook can't be reached: {type(error).__name__}") from error
         finally:

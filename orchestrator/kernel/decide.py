@@ -268,6 +268,7 @@ def _signal(run: RunState, message: msg.Signal) -> list[ev.Event]:
             data=message.data,
             signal_id=message.signal_id,
             reason=message.reason,
+            trace=message.trace if run.trace else {},
         )
     ]
 

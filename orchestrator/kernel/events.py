@@ -139,6 +139,8 @@ class SignalReceived(_Event, frozen=True):
     data: Any = None
     signal_id: str = ""
     reason: str = ""
+    trace: dict[str, str] = {}
+    """The sender's place in a trace of its own, as W3C headers, if the run is traced too."""
 
 
 class CompensationStarted(_Event, frozen=True):

@@ -87,6 +87,7 @@ class Signal(_Message, frozen=True):
     data: Any = None
     signal_id: str = ""
     reason: str = ""
+    trace: dict[str, str] = {}
 
 
 class _Asked(_Message, frozen=True, kw_only=True):

@@ -45,6 +45,26 @@ class OtelTracer(Tracer):
         attributes = {"saga.name": saga}
         return OtelOpened(_tracer().start_span(f"launch {saga}", None, kind, attributes))
 
+    def signal(self, signal: str) -> Opened:
+        """A span for sending a signal."""
+        return OtelOpened(_tracer().start_span(f"signal {signal}", kind=trace.SpanKind.PRODUCER))
+
+    def received(
+        self, parent: Carrier, name: str, attributes: Attributes, sender: Carrier, at: float
+    ) -> Opened:
+        """A span for a signal that came."""
+        sent = trace.get_current_span(propagate.extract(sender)).get_span_context()
+        span = _tracer().start_span(
+            name,
+            context=propagate.extract(parent),
+            kind=trace.SpanKind.CONSUMER,
+            attributes=attributes,
+            links=[trace.Link(sent)] if sent.is_valid else (),
+            start_time=int(at * 1e9),
+        )
+        span.end(int(at * 1e9))
+        return OtelOpened(span)
+
     def command(
         self, parent: Carrier, name: str, attributes: Attributes, links: Sequence[Opened] = ()
     ) -> Opened:

@@ -38,6 +38,18 @@ class Tracer:
         del saga
         return Opened()
 
+    def signal(self, signal: str) -> Opened:
+        """A span for sending a signal, within whatever is traced around it; its carrier goes with the signal."""
+        del signal
+        return Opened()
+
+    def received(
+        self, parent: Carrier, name: str, attributes: Attributes, sender: Carrier, at: float
+    ) -> Opened:
+        """A span, ended, for a signal that a run received, linked to its sender's. ``at`` is in epoch seconds."""
+        del parent, name, attributes, sender, at
+        return Opened()
+
     def command(
         self, parent: Carrier, name: str, attributes: Attributes, links: Sequence[Opened] = ()
     ) -> Opened:

@@ -50,6 +50,20 @@ class Launches:
 
 
 @contextmanager
+def signalling(signal: str, run: str) -> Iterator[Carrier]:
+    """Around sending a signal: the context to send with it, empty if nobody traces."""
+    opened = TRACER.signal(signal)
+    opened.note({"saga.run": run})
+    try:
+        yield opened.carrier
+    except BaseException as error:
+        opened.fail(type(error).__name__)
+        raise
+    finally:
+        opened.end()
+
+
+@contextmanager
 def launching() -> Iterator[Launches]:
     """Around writing launches: what it began ends with it, as failed if it raises."""
     launches = Launches()

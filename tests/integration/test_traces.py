@@ -12,10 +12,10 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from orchestrator import Retry, Service, saga, sleep
+from orchestrator import Retry, Service, saga, sleep, wait_for
 from orchestrator.client import Run
 from orchestrator.journal.port import Journal
-from orchestrator.kernel.events import RunLaunched
+from orchestrator.kernel.events import RunLaunched, SignalReceived
 from orchestrator.telemetry.spans import Opened, Tracer
 from orchestrator.wiring import Embedded
 from tests.integration.embedding import embedding
@@ -51,6 +51,12 @@ def visit_traced(patient: str) -> str:
     examined = examine(patient)
     sleep(0.05)
     return treat.pivot(examined)
+
+
+@saga(version=1)
+def visit_by_call(patient: str) -> str:
+    wait_for("called", str)
+    return treat.pivot(patient)
 
 
 @pytest.fixture
@@ -127,6 +133,43 @@ def test_a_run_is_one_trace_through_all_that_takes_part(
     ours = [span.to_json() for span in everything if (span.attributes or {}).get("saga.name")]
     assert len(ours) == 8
     assert not any("secret-of-the-patient" in text or "ann" in text for text in ours)
+
+
+def test_what_follows_a_signal_is_linked_to_who_sent_it(
+    tmp_path: Path, exported: InMemorySpanExporter
+) -> None:
+    tracer = trace.get_tracer("another program")
+    with embedding(f"sqlite:///{tmp_path / 'j.db'}", [visit_by_call], surgery) as it:
+        run = it.client.launch(visit_by_call, "eve")
+        eventually(lambda: run.summary().steps == ("called",))
+        with tracer.start_as_current_span("a call"):
+            it.client.signal(run.id, "called", "secret-of-the-caller")
+        assert run.result(20) == "eve"
+        eventually(lambda: "run visit_by_call" in _by_name(exported.get_finished_spans()))
+    spans = _by_name(exported.get_finished_spans())
+    (sent,), (call,) = spans["signal called"], spans["a call"]
+    (received,), (launch,) = spans["signal called received"], spans["launch visit_by_call"]
+    assert _parent(sent) == _id(call)
+    assert (sent.attributes or {})["saga.run"] == run.id
+    assert _parent(received) == _id(launch), "the run stays in its own trace"
+    assert [link.context.span_id for link in received.links] == [_id(sent)]
+    (followed,) = spans["do surgery.treat"]
+    assert [link.context.span_id for link in followed.links] == [_id(received)]
+    assert not any("secret" in span.to_json() for span in exported.get_finished_spans())
+
+
+def test_a_signal_to_a_run_without_a_trace_leaves_none(
+    tmp_path: Path, exported: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with embedding(f"sqlite:///{tmp_path / 'j.db'}", [visit_by_call], surgery) as it:
+        with monkeypatch.context() as nobody:
+            nobody.setattr(trace, "_TRACER_PROVIDER", trace.NoOpTracerProvider())
+            run = it.client.launch(visit_by_call, "fay")
+        it.client.signal(run.id, "called", "x")
+        assert run.result(20) == "fay"
+        received = [record.event for record in it.journal.history(run.id)]
+    assert [event.trace for event in received if isinstance(event, SignalReceived)] == [{}]
+    assert {span.name for span in exported.get_finished_spans()} == {"signal called"}
 
 
 def _first(journal: Journal, run: Run[Any]) -> RunLaunched:
