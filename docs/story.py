@@ -63,6 +63,9 @@ def _told(folder: Path, runs: int, everything: Path | None) -> None:
         client = wiring.client(stack.settings, stack.journal, wiring.definitions([APP]).sagas)
         pictures = _Pictures(page, everything)
         Stage(client, stack.journal, folder, page, pictures.take, within_s=120).told(runs)
+        page.open("/services")
+        page.see("answers")
+        pictures.take("services")
 
 
 class _Pictures:
@@ -72,7 +75,7 @@ class _Pictures:
 
     def take(self, name: str) -> None:
         """The page as it is now."""
-        self._page.run("window.scrollTo(0, 0)")
+        self._page.run("window.scrollTo(0, 0); document.activeElement.blur()")
         if self._everything is None:
             self._write(IMAGES / f"{name}.png", WIDE)
             return

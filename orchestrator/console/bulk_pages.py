@@ -8,17 +8,20 @@ from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse
 
+from orchestrator.console.access import Principal
 from orchestrator.console.actions import BULK_MAX
 from orchestrator.console.bulks import operation_of
 from orchestrator.console.page_actions import check_bulk, first, pair
 from orchestrator.console.rendering import base_of, page
 from orchestrator.console.requests import Asked, BulkChange
-from orchestrator.console.security import Operator, Using, Viewer, fields
+from orchestrator.console.security import Operator, Parts, Using, Viewer, fields
 from orchestrator.errors import InvalidInputError
-from orchestrator.journal.bulk import BulkLimits
+from orchestrator.journal.bulk import Bulk, BulkItem, BulkLimits, Outcome
 
 router = APIRouter(include_in_schema=False)
 _SHOWN = 200
+_WRONG: tuple[Outcome, ...] = ("failed", "refused", "unsettled")
+_LINE: tuple[Outcome, ...] = ("done", *_WRONG, "sent", "waiting")
 
 
 @router.get("/bulks")
@@ -50,12 +53,36 @@ async def start(request: Request, who: Operator, parts: Using) -> Response:
 def bulk(request: Request, who: Viewer, parts: Using, bulk: str) -> Response:
     """One: how far it is, who touched it, what came of each run."""
     one = parts.bulks.get(who, bulk)
+    items = _items(who, parts, one.id)
     values = {
         "bulk": one,
         "operation": operation_of(one),
-        "items": parts.bulks.items(who, one.id, None, -1, _SHOWN),
+        "shares": _shares(one),
+        "items": items,
+        "keys": parts.desk.keys(who, [item.run_id for item in items]),
     }
     return page(request, "bulk_record.html", who, values)
+
+
+def _items(who: Principal, parts: Parts, bulk_id: str) -> list[BulkItem]:
+    """What went wrong first, then the rest in their order."""
+    wrong = [
+        item for outcome in _WRONG for item in parts.bulks.items(who, bulk_id, outcome, -1, _SHOWN)
+    ]
+    rest = parts.bulks.items(who, bulk_id, None, -1, _SHOWN)
+    return [*wrong, *(item for item in rest if item.outcome not in _WRONG)][:_SHOWN]
+
+
+def _shares(bulk: Bulk) -> list[tuple[Outcome, float, float]]:
+    """Each outcome's place and width on a line a thousand long."""
+    found: list[tuple[Outcome, float, float]] = []
+    x = 0.0
+    for outcome in _LINE:
+        width = 1_000 * bulk.counts.get(outcome, 0) / bulk.total
+        if width:
+            found.append((outcome, x, width))
+        x += width
+    return found
 
 
 @router.post("/bulks/{bulk}/{change}")

@@ -195,6 +195,14 @@ class Desk:
             return page
         return replace(page, entries=tuple(map(doing_without_values, page.entries)))
 
+    def keys(self, who: Principal, runs: Sequence[str]) -> dict[str, str]:
+        """The keys of those of the runs that have one and that they may see."""
+        ids = tuple(dict.fromkeys(runs))
+        if not ids:
+            return {}
+        page = self.journal.runs(RunFilter(ids=ids, sagas=who.sagas), None, len(ids))
+        return {row.run_id: row.key for row in page.runs if row.key}
+
     def items(self, who: Principal, items: Sequence[BulkItem]) -> Sequence[BulkItem]:
         """What came of the runs of a bulk operation, as they may see it."""
         return items if self.sees_redacted(who) else self._curtains.items(items)

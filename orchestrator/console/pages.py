@@ -56,6 +56,7 @@ def overview(request: Request, who: Viewer, parts: Using) -> Response:
         "counts": counts,
         "total": total,
         "statuses": STATUSES,
+        "happened": [status for status in STATUSES if total[status]],
         "recent": desk.runs(who, RunFilter(), None, 8).runs,
         "shards": desk.shards(),
     }
@@ -184,8 +185,10 @@ def audit(
 ) -> Response:
     """Who did what to which run."""
     desk = parts.desk
+    found = desk.audit(who, where.filter(desk.clock()), cursor or None, _LISTED)
     values = {
-        "found": desk.audit(who, where.filter(desk.clock()), cursor or None, _LISTED),
+        "keys": desk.keys(who, [one.run_id for one in found.entries]),
+        "found": found,
         "where": where,
         "query": where.encoded(),
         "paged": bool(cursor),

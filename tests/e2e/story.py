@@ -107,8 +107,8 @@ class Stage(NamedTuple):
         self._because(BACK)
         page.press("Carefully")
         page.see("1 of the 1 runs of wave 1 failed")
-        page.see(f"{fate.orders - 1} waiting")
-        page.see("failed wave 1: print_label: 'PT'")
+        page.see(f"waiting {fate.orders - 1}")
+        page.see("wave 1: print_label: 'PT'")
         assert self._runs("stuck") >= fate.orders
         self.picture("story-5-canary")
 
@@ -118,7 +118,7 @@ class Stage(NamedTuple):
         mend(self.folder, fate.broken)
         self._because("now it really is out")
         page.press("Resume")
-        page.see(f"{fate.orders - 1} done", self.within_s)
+        page.see(f"done {fate.orders - 1}", self.within_s)
         self.picture("story-6-carefully")
         page.open("/incidents")
         eventually(lambda: 1 in self._counts(), 15)
@@ -139,7 +139,7 @@ class Stage(NamedTuple):
         page.see(f"Ends compensated {fate.orders} \u00d7")
         self._because(OPEN)
         page.press("Carefully")
-        page.see(f"{fate.orders} done", self.within_s)
+        page.see(f"done {fate.orders}", self.within_s)
 
     def _mend_one_by_hand(self, fate: Fate) -> None:
         """What is wrong with the data is mended in the data."""
@@ -169,7 +169,7 @@ class Stage(NamedTuple):
         page.press("Retry all")
         self._because(LETTER)
         page.press("Carefully")
-        page.see(f"{fate.orders - 1} done", self.within_s)
+        page.see(f"done {fate.orders - 1}", self.within_s)
 
     def _nobody_is_needed(self, made: tuple[Fate, ...]) -> None:
         page = self.browser

@@ -9,6 +9,7 @@ import pytest
 from orchestrator.console import Role
 from orchestrator.console.app import openapi
 from tests.unit.console.desks import Desks, hidden
+from tests.unit.console.test_pages import text_of
 
 BULKS = "/api/v1/bulks"
 
@@ -126,7 +127,7 @@ def test_the_pages_start_show_and_steer_one(desks: Desks) -> None:
     made = browser.post("/bulks", data=form)
     assert made.status_code == 303
     page = browser.get(made.headers["location"]).text
-    assert "12 waiting" in page
+    assert "waiting 12" in text_of(page)
     paused = browser.post(f"{made.headers['location']}/pause", data=hidden(page))
     assert paused.status_code == 303
     page = browser.get(made.headers["location"]).text
