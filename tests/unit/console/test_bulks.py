@@ -131,11 +131,11 @@ def test_the_pages_start_show_and_steer_one(desks: Desks) -> None:
     paused = browser.post(f"{made.headers['location']}/pause", data=hidden(page))
     assert paused.status_code == 303
     page = browser.get(made.headers["location"]).text
-    assert "paused by the operator" in page
+    assert "paused by the operator" in text_of(page)
     assert browser.post(f"{made.headers['location']}/resume", data=hidden(page)).status_code == 303
     look(desks)
     page = browser.get(made.headers["location"]).text
-    assert "12 done" in page
+    assert "done 12" in text_of(page)
     assert "<form class" not in page
     assert "12 done" in browser.get("/bulks").text
 
