@@ -21,7 +21,7 @@ from orchestrator.coordinator.bulks import Bulks
 from orchestrator.coordinator.dispatching import Dispatcher
 from orchestrator.coordinator.inquiries import Inquiries
 from orchestrator.coordinator.kept import Kept
-from orchestrator.coordinator.live import OwnedShard
+from orchestrator.coordinator.live import LiveRun, OwnedShard
 from orchestrator.coordinator.metering import Load, Meter
 from orchestrator.coordinator.outbox import BundleOptions
 from orchestrator.coordinator.ownership import Ownership, Programs
@@ -183,7 +183,8 @@ class Coordinator:
             self._receive_again()
             return 0
         for draft in decisions.drafts.values():
-            self._install(draft)
+            self._link_signals(draft)
+            self._install(draft.owned, draft.changed)
         self._dispatcher.publish()
         received = self._kept.taken(received)
         self._transport.acknowledge(received)  # after the dispatch, which somebody waits for
@@ -349,13 +350,16 @@ class Coordinator:
         for tenure in tenures:
             self._ownership.shards[tenure.shard].tenure = tenure
 
-    def _install(self, draft: Draft) -> None:
-        owned, changed = draft.owned, draft.changed
-        if self._ownership.shards.get(owned.number) is not owned:
+    def _link_signals(self, draft: Draft) -> None:
+        if self._ownership.shards.get(draft.owned.number) is not draft.owned:
             return
         for run_id, event in draft.events:
             if isinstance(event, SignalReceived) and event.trace:
-                self._dispatcher.signalled(run_id, changed[run_id], event)
+                self._dispatcher.signalled(run_id, draft.changed[run_id], event)
+
+    def _install(self, owned: OwnedShard, changed: dict[str, LiveRun]) -> None:
+        if self._ownership.shards.get(owned.number) is not owned:
+            return
         for run_id, live in changed.items():
             self._dispatcher.want(owned, run_id, live)
             if live.state.open:
