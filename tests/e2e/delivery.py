@@ -44,7 +44,7 @@ class Fate(NamedTuple):
 
 def fates(total: int) -> tuple[Fate, Fate, Fate]:
     """So many orders in three clusters: the post's new country, the bank's refunds, customers without an address."""
-    refunds, mails = total * 3 // 10, max(2, total // 20)
+    refunds, mails = total * 3 // 10, max(3, total // 20)
     return (
         Fate("post", total - refunds - mails, "PT"),
         Fate("bank", refunds, "XX"),

@@ -1,6 +1,6 @@
 """What somebody on call does about hundreds of stuck runs, in the browser alone, and what they must see at each stage.
 
-``make story`` tells it over real processes and takes its pictures; a test tells a small one.
+``make story`` tells it over real processes and takes its pictures.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class Stage(NamedTuple):
         for text in ("KeyError", "the bank is closed", "the customer has no mail address"):
             page.see(text)
         assert page.text.count("nobody is on it") == len(made)
+        page.see(f"{sum(fate.orders for fate in made)} stuck")
         self.picture("story-1-found")
 
     def _understand(self, fate: Fate) -> None:
@@ -175,6 +176,7 @@ class Stage(NamedTuple):
         page = self.browser
         page.open("/")
         page.see("Nobody is needed", self.within_s)
+        page.see("0 stuck")
         self.picture("story-8-calm")
         post, bank, mail = (fate.orders for fate in made)
         assert self._runs("stuck") == 0

@@ -166,6 +166,19 @@ def test_signal_skip_and_cancel_from_their_pages(live: Desk, chromium: Browser) 
     live.bank["open"] = False
 
 
+def test_a_bulk_operation_goes_on_before_the_eyes(live: Desk, chromium: Browser) -> None:
+    launched(live, "refused", "one of two", "two of two")
+    live.bank["open"] = True
+    chromium.open("/runs?stuck=true&text=of two")
+    chromium.press("Retry")
+    chromium.see("Undoes money.charge 2")
+    chromium.press("Carefully: 1 first, then the rest")
+    before = chromium.run("return performance.timeOrigin")
+    chromium.see("done 2")
+    assert chromium.run("return performance.timeOrigin") == before, "the page was loaded anew"
+    live.bank["open"] = False
+
+
 def test_the_slider_goes_through_time(filled: Desk, chromium: Browser) -> None:
     chromium.open("/runs/refused-0")
     chromium.run(
