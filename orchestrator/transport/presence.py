@@ -97,10 +97,10 @@ def read(answer: Any) -> WorkerState | None:
 
 def answer_presence() -> None:
     """Have the workers of this process answer; they are found by the task that ``install`` registers."""
-    inspect_command(name=ASK)(_presence)
+    inspect_command(name=ASK)(present)
 
 
-def _presence(state: Any) -> dict[str, Any] | None:
+def present(state: Any) -> dict[str, Any] | None:
     """Answer, in a worker's parent process; ``state`` is Celery's."""
     task = state.app.tasks.get(EXECUTE_TASK)
     end = getattr(task, "end", None)
