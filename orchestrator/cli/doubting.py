@@ -1,7 +1,7 @@
 """`saga in-doubt`: prepared branches of atomic groups in the services' databases, and what the journal says of each.
 
-The same rules as the coordinator's: a recorded decision to commit means commit, anything else abort, once it can't be
-decided otherwise any more. A journal that is older than the branch, or another one, presumes nothing.
+The same rules as the coordinator's: a recorded decision to commit means commit, another abort, once it can't be decided
+otherwise any more. What the journal can't decide, the operator does, by name.
 """
 
 from __future__ import annotations
@@ -34,19 +34,39 @@ _STYLES: dict[Decision, str] = {
 Resolve = Annotated[
     bool,
     typer.Option(
-        "--resolve", help="Commit or roll back those whose decision is known, and old orphans."
+        "--resolve",
+        help="Commit or roll back those whose decision is known, and old ones of runs that are "
+        "unknown and have no effect in any service.",
+    ),
+]
+Commit = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--commit", metavar="GID", help="Commit this one, which the journal can't decide."
+    ),
+]
+Abort = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--abort", metavar="GID", help="Roll this one back, which the journal can't decide."
     ),
 ]
 
 
-def in_doubt(context: typer.Context, *, resolve: Resolve = False) -> None:
+def in_doubt(
+    context: typer.Context,
+    *,
+    resolve: Resolve = False,
+    commit: Commit = None,
+    abort: Abort = None,
+) -> None:
     """List prepared branches of atomic groups; exit 1 if any is left that the journal can't decide."""
     call = invocation(context)
     if not call.settings.apps:
         raise SettingsError(
             "which databases? Name the modules with the services, as `saga in-doubt --app mypackage`"
         )
-    found = list(_all(call, resolve=resolve))
+    found = list(_all(call, resolve=resolve, commit=commit or [], abort=abort or []))
     if call.out.json:
         call.out.data(found)
     elif found:
@@ -56,15 +76,21 @@ def in_doubt(context: typer.Context, *, resolve: Resolve = False) -> None:
                 call.out.note(f"{one.gid}: {one.why}", _STYLES[one.decision])
     else:
         call.out.note("nothing is in doubt", "green")
-    if any(one.decision == "unknown" or one.came_to.startswith("failed") for one in found):
+    if any(one.is_for_people or one.came_to.startswith("failed") for one in found):
         raise typer.Exit(Exit.UNSUCCESSFUL)
 
 
-def _all(call: Invocation, *, resolve: bool) -> Iterator[InDoubt]:
+def _all(
+    call: Invocation, *, resolve: bool, commit: list[str], abort: list[str]
+) -> Iterator[InDoubt]:
     from orchestrator.console.doubts import Doubts  # noqa: PLC0415 - start-up time
 
     journal, settings = call.journal, call.settings
     found = Doubts(call.definitions.services, journal, call.client.state, settings.in_doubt_s)
+    yield from [found.decide(gid, "commit") for gid in commit]
+    yield from [found.decide(gid, "abort") for gid in abort]
+    if (commit or abort) and not resolve:
+        return
     for service in found.services:
         yield from found.end(service, lambda _: True) if resolve else found.of(service)
 

@@ -1,8 +1,9 @@
 """Prepared branches of atomic groups in the services' databases, and what the journal says of each.
 
-The same rules as the coordinator's: a recorded decision to commit means commit, anything else abort, once it can't be
-decided otherwise any more. A journal that is older than the branch, or another one, presumes nothing. Without the
-console's extra, for the command line has it too.
+The same rules as the coordinator's: a recorded decision to commit means commit, another abort, once it can't be decided
+otherwise any more. Of a branch that the journal has no record of nothing is presumed, as it has lost it. But here all
+services can be asked: where none has an effect of the run, to roll the branch back leaves nothing half done. Else a
+person decides, and names it. Without the console's extra, for the command line has it too.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from orchestrator.errors import IllegalEventError, RunNotFoundError, SagaError
+from orchestrator.errors import IllegalEventError, InvalidInputError, RunNotFoundError, SagaError
 from orchestrator.journal.port import Journal
 from orchestrator.journal.records import shard_of
 from orchestrator.kernel.state import RunState
@@ -45,6 +46,11 @@ class InDoubt(msgspec.Struct):
     holds_back: int | None
     came_to: str = ""
 
+    @property
+    def is_for_people(self) -> bool:
+        """Whether the journal can't decide it, and nobody has."""
+        return self.decision in {"no record", "unknown"} and not self.came_to
+
 
 class _Case(NamedTuple):
     branch: InDoubt
@@ -64,7 +70,8 @@ class Doubts:
         state: Callable[[str], RunState],
         safe_s: float,
     ) -> None:
-        self._services = [one for one in services if one.branches is not None]
+        self._all = list(services)
+        self._services = [one for one in self._all if one.branches is not None]
         self._journal = journal
         self._state = state
         self._safe_s = safe_s
@@ -89,6 +96,30 @@ class Doubts:
             if case.kind is not None:
                 case.branch.came_to = _ended(asked, case.found, case.branch, case.kind, case.epoch)
         return [case.branch for case in cases]
+
+    def decide(self, gid: str, kind: Ending) -> InDoubt:
+        """Commit or roll back a branch that the journal can't decide, because a person has.
+
+        Raises ``InvalidInputError`` if there is none, or the journal can; and the database's errors.
+        """
+        for service in self._services:
+            for case in self._of(service):
+                one = case.branch
+                if one.gid != gid:
+                    continue
+                if one.decision not in {"no record", "unknown"}:
+                    raise InvalidInputError(
+                        f"{gid} isn't for you to decide, the journal says: {one.decision}"
+                    )
+                if not case.found.gid.is_whole:
+                    raise InvalidInputError(
+                        f"the name {gid} is cut: end it by hand, in {one.service}'s database"
+                    )
+                one.came_to = _ended(service, case.found, one, kind, case.epoch)
+                return one
+        raise InvalidInputError(
+            f"nothing called {gid} is prepared in the databases of {', '.join(self.services)}"
+        )
 
     def _named(self, service: str) -> Service:
         return next(one for one in self._services if one.name == service)
@@ -137,14 +168,31 @@ class Doubts:
         except IllegalEventError as error:
             one.why = f"the run can't be read: {error}"
             return one, None
-        one.step = verdict.step or gid.step
+        if verdict is None:
+            one.decision = "no record"
+            one.why = "the run's record never came to this branch: was the journal restored from a backup?"
+            return one, None
+        one.step = verdict.step
         one.decision = verdict.kind if verdict.decided else "undecided"
         return one, verdict.kind if verdict.decided else None
 
     def _orphan(self, one: InDoubt) -> Ending | None:
+        if ended := self._journal.archived([one.run]).get(one.run):
+            one.why = f"the run was archived as {ended}: look there whether its group committed"
+            return None
+        effects = [
+            f"{held.step} in {service.name}"
+            for service in self._all
+            if service.database is not None
+            for held in service.held_of(one.run)
+            if held.status == "done"
+        ]
+        if effects:
+            one.why = f"the journal has forgotten its run, and this has taken effect: {', '.join(effects)}"
+            return None
         safe_s = self._safe_s
         if one.age_s is None:
-            one.why = "the database doesn't tell its age: a worker of the service that sees it long enough asks itself"
+            one.why = "the database doesn't tell its age"
             return None
         if one.age_s < safe_s:
             one.why = f"left alone until it is {span_text(safe_s)} old"

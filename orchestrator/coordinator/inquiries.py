@@ -1,7 +1,8 @@
 """Inquiries: a worker has found a branch prepared long ago, and asks what was decided.
 
 A run that is under way gets no answer: its own commands end the branch. For the others the journal is asked: committed
-if the run's events say so, else aborted. A journal that is older than the branch presumes nothing.
+if the run's events say so, else aborted. Of a branch that they never came to, nothing is presumed: no prepare goes out
+before its record is durable, so the journal has lost it, and a sibling may have committed. An operator decides.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class Inquiries:
             run=answer.run,
             shard=answer.shard,
             epoch=owned.tenure.epoch,
-            step=verdict.step or answer.step,
+            step=verdict.step,
             kind=verdict.kind,
             attempt=INQUIRY,
             participant=answer.participant,
@@ -92,24 +93,31 @@ class Inquiries:
         self._answers.append(Bundle(asked.queue, (work,)))
 
     def _verdict(self, answer: Answer, gid: Gid, owned: OwnedShard) -> Verdict | None:
-        """What the journal says; None where it can't be trusted with the answer."""
-        if answer.epoch > owned.tenure.epoch or not gid.has_whole_run:
-            _log.error(
-                "branch %s of %s is in doubt, and this journal can't tell: it has epoch %d of shard %d, the "
-                "participant has heard of %d. Was the journal restored from a backup? Find out what the run did, "
-                "then end the branch by hand",
-                *(gid, answer.participant, owned.tenure.epoch, answer.shard, answer.epoch),
-            )
+        """What the journal says; None where it can't be trusted with the answer, or must be asked again."""
+        mine = owned.tenure.epoch
+        if answer.epoch > mine or not gid.has_whole_run:
+            heard = f"it has epoch {mine} of the shard, the participant has heard of {answer.epoch}"
+            _tell_people(gid, answer, heard)
             return None
         try:
             live = self._ownership.history(answer.shard, answer.run)
-            if live is not None:
-                return verdict_of(live.state, gid.is_of, gid.round)
-            if self._ownership.has_record(answer.shard, answer.run):  # which can't be read
-                return None
+            if live is None and self._ownership.has_record(answer.shard, answer.run):
+                return None  # it can't be read
         except JournalUnavailableError:
-            return None  # asked again
-        return Verdict("abort")
+            return None
+        verdict = None if live is None else verdict_of(live.state, gid.is_of, gid.round)
+        if verdict is None:
+            known = "the run's record never came to it" if live else "it has no record of the run"
+            _tell_people(gid, answer, known)
+        return verdict
+
+
+def _tell_people(gid: Gid, answer: Answer, why: str) -> None:
+    _log.error(
+        "branch %s of %s is in doubt, and this journal can't tell: %s. Was it restored from a backup? `saga in-doubt` "
+        "says what is known of the run, and ends the branch as you decide",
+        *(gid, answer.participant, why),
+    )
 
 
 def _asked(result: Any) -> _Asked | None:

@@ -132,6 +132,13 @@ class Barrier:
             if len(rows) < _PAGE:
                 return
 
+    def held_of(self, run: str) -> list[Held]:
+        """The rows of one run; reads the whole table."""
+        columns = (barrier.c.run, barrier.c.step, barrier.c.status)
+        mine = select(*columns).where(barrier.c.run == bounded(run)).order_by(barrier.c.effect_key)
+        with self._engine().connect() as connection:
+            return [Held(row.run, row.step, row.status) for row in connection.execute(mine)]
+
     def prune(self, older_than: timedelta) -> int:
         """Delete rows of effects older than this; returns how many.
 

@@ -134,6 +134,12 @@ class Service:
         assert isinstance(self.performer, WithDatabase)
         return self.performer.barrier.held()
 
+    def held_of(self, run: str) -> list[Held]:
+        """The effects of one run that this service's barrier remembers; ``DefinitionError`` without a database."""
+        self._own_database("it remembers nothing")
+        assert isinstance(self.performer, WithDatabase)
+        return self.performer.barrier.held_of(run)
+
     def dispose(self) -> None:
         """Let go of the database connections; they are made again when needed. A forked worker calls it first."""
         if self.database is not None:

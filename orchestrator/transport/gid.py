@@ -55,6 +55,11 @@ class Gid(NamedTuple):
         """Whether ``run`` is the run's id, and not the cut beginning of a long one."""
         return "~" not in self.run
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing of it is cut."""
+        return self.has_whole_run and "~" not in self.step
+
     def is_of(self, step: str) -> bool:
         """Whether the branch is this step's, which may be longer than the name in the database."""
         digest = hashlib.sha256(step.encode()).hexdigest()[:_DIGEST]

@@ -9,27 +9,19 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from sqlalchemy import make_url, text
+from sqlalchemy import text
 
 from orchestrator.coordinator.loop import Coordinator, CoordinatorOptions
-from orchestrator.definition.plan import Atomic, Call, Const, Plan, RetryPolicy, Sequence
 from orchestrator.journal.memory import MemoryJournal
-from orchestrator.journal.records import shard_of
 from orchestrator.participant.executor import WorkExecutor
 from orchestrator.participant.registry import Registry
 from orchestrator.participant.two_phase.sweep import SweepOptions
 from orchestrator.transport.gid import Gid
 from orchestrator.transport.messages import Answer, Work
-from orchestrator.wiring import Definitions
 from tests.contract.barrier_shop import Kept
 from tests.contract.branch_ledger import Ledger, by_hand, opened, prepare
-from tests.servers import Postgres
-from tests.unit.cli.stage import Stage
-from tests.unit.coordinator.scripted import ScriptedTransport, request
-
-RUN = "c0ffee" + 26 * "0"
-SHARDS = 2
-SHARD = shard_of(RUN, SHARDS)
+from tests.contract.branch_orphans import NAMES, PLAN, RUN, SHARD, SHARDS, orphan
+from tests.unit.coordinator.scripted import ScriptedTransport, answer, request
 
 
 @pytest.fixture(params=["postgres", "mariadb"])
@@ -56,6 +48,16 @@ class Office:
         self.done.append(answer)
         return answer
 
+    def abort_run(self) -> None:
+        """The run's group is aborted, on record; its participants have never heard of it."""
+        self.transport.handler = lambda work: answer(
+            work, "refused" if work.kind == "prepare" else "succeeded"
+        )
+        self.store.launch([request(PLAN, RUN, at=self.clock)])
+        self.turns()
+        assert self.store.find(RUN).status == "compensated"
+        self.transport.handler = self.carried_out
+
     def sweep(self, safety_age_s: float = 0.0) -> list[Answer]:
         """Have a worker sweep, and the coordinator hear of it."""
         asked = Kept()
@@ -75,11 +77,6 @@ def sweeper(ledger: Ledger, safety_age_s: float = 0.0) -> WorkExecutor:
     return WorkExecutor(Registry.of([ledger.service]), options)
 
 
-def orphan(epoch: int = 1) -> Work:
-    """The prepare of a run that no journal knows."""
-    return prepare(run=RUN, shard=SHARD, epoch=epoch)
-
-
 class TestTheSweep:
     """What workers and coordinator do together."""
 
@@ -88,20 +85,28 @@ class TestTheSweep:
         assert Office(ledger).sweep(safety_age_s=60) == []
         assert ledger.pending == 1
 
-    def test_r2_an_old_one_without_a_record_is_rolled_back(self, ledger: Ledger) -> None:
-        ledger.one(orphan())
+    def test_r2_an_old_one_that_was_aborted_is_rolled_back(self, ledger: Ledger) -> None:
+        """Its database was restored, say, or its tombstone was pruned before a late prepare came."""
         office = Office(ledger)
+        office.abort_run()
+        ledger.one(orphan(step="one"))
         (asked,) = office.sweep()
-        assert (asked.run, asked.shard, asked.step) == (RUN, SHARD, "debit")
+        assert (asked.run, asked.shard, asked.step) == (RUN, SHARD, "one")
         assert [(a.kind, a.outcome) for a in office.done] == [("abort", "succeeded")]
         assert (ledger.balance, ledger.pending) == (100, 0)
-        assert ledger.rows == {f"{RUN}:debit": "tombstone"}
+        assert ledger.rows == {f"{RUN}:one": "tombstone"}
         assert office.sweep() == []
 
-    def test_r2_of_a_long_step_too(self, ledger: Ledger) -> None:
+    def test_r2_one_without_a_record_is_left_to_people(
+        self, ledger: Ledger, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """No prepare goes out before its record is durable: so the journal has lost it, and the decision perhaps."""
         ledger.one(replace(orphan(), step="debit" * 60))
-        Office(ledger).sweep()
-        assert (ledger.balance, ledger.pending) == (100, 0)
+        office = Office(ledger)
+        with caplog.at_level(logging.ERROR):
+            office.sweep()
+        assert (ledger.pending, office.done) == (1, [])
+        assert "`saga in-doubt`" in caplog.text
 
     def test_r3_a_foreign_gid_is_never_touched(self, ledger: Ledger) -> None:
         assert ledger.url is not None
@@ -113,16 +118,19 @@ class TestTheSweep:
         _end_foreign(ledger)
 
     def test_r4_two_sweeps_at_once_come_to_the_same(self, ledger: Ledger) -> None:
-        ledger.one(orphan())
         offices = [Office(ledger), Office(ledger, "c2")]
+        for office in offices:
+            office.abort_run()
+        ledger.one(orphan(step="one"))
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(lambda office: office.sweep(), offices))
         assert {a.outcome for office in offices for a in office.done} <= {"succeeded"}
         assert (ledger.balance, ledger.pending) == (100, 0)
 
     def test_r4_a_sweep_whose_answer_is_lost_asks_again(self, ledger: Ledger) -> None:
-        ledger.one(orphan())
         office = Office(ledger)
+        office.abort_run()
+        ledger.one(orphan(step="one"))
         office.transport.handler = lambda _work: None
         office.sweep()
         assert ledger.pending == 1
@@ -133,12 +141,34 @@ class TestTheSweep:
     def test_c11_a_journal_older_than_the_branch_presumes_nothing(
         self, ledger: Ledger, caplog: pytest.LogCaptureFixture
     ) -> None:
-        ledger.one(orphan(epoch=7))
         office = Office(ledger)
+        office.abort_run()
+        ledger.one(orphan(epoch=7, step="one"))
         with caplog.at_level(logging.ERROR):
             office.sweep()
         assert (office.done, ledger.pending) == ([], 1)
-        assert "restored from a backup" in caplog.text
+        assert "the participant has heard of 7" in caplog.text
+        assert office.coordinator.counts["in doubt: nothing presumed"] == 1
+
+    def test_c11_a_forgotten_run_whose_sibling_has_committed_is_left_to_people(
+        self, ledger: Ledger, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The journal has gone on beyond every epoch that participants have heard of, so no epoch tells."""
+        office = Office(ledger)
+        before = office.store.backup()
+        office.transport.handler = lambda work: (
+            None if (work.kind, work.step) == ("commit", "two") else office.carried_out(work)
+        )
+        office.store.launch([request(PLAN, RUN, at=office.clock)])
+        office.turns()
+        assert (ledger.balance, ledger.pending) == (70, 1)
+        office.store.restore(before)
+        office.transport.handler = office.carried_out
+        office.clock += 200
+        with caplog.at_level(logging.ERROR):
+            office.sweep()
+        assert (ledger.balance, ledger.pending) == (70, 1)
+        assert "it has no record of the run" in caplog.text
         assert office.coordinator.counts["in doubt: nothing presumed"] == 1
 
     def test_a_run_under_way_gets_no_answer(self, ledger: Ledger) -> None:
@@ -163,20 +193,23 @@ class TestTheSweep:
             session.execute(text("UPDATE account SET balance = 100"))
             session.commit()
         for name in ("one", "two"):
-            work = replace(orphan(), step=name, args={"amount": 30, "name": _NAMES[name]})
+            work = replace(orphan(), step=name, args={"amount": 30, "name": NAMES[name]})
             assert ledger.one(work).vote == "prepared"
         office.sweep()
         assert (ledger.balance, ledger.pending) == (70, 0)
         assert [a.kind for a in office.done[-2:]] == ["commit", "commit"]
 
-    def test_of_another_round_it_is_rolled_back(self, ledger: Ledger) -> None:
+    @pytest.mark.parametrize(("step", "round_"), [("one", 3), ("three", 0)])
+    def test_c11_a_branch_that_its_run_never_came_to_is_left_to_people(
+        self, ledger: Ledger, step: str, round_: int
+    ) -> None:
         office = Office(ledger)
         office.store.launch([request(PLAN, RUN, at=office.clock)])
         office.turns()
-        ledger.one(replace(orphan(), step="one", round=3))
+        ledger.one(replace(orphan(step=step), round=round_))
         office.sweep()
-        assert (ledger.balance, ledger.pending) == (70, 0)
-        assert office.done[-1].kind == "abort"
+        assert (ledger.balance, ledger.pending) == (70, 1)
+        assert [a.kind for a in office.done[-2:]] == ["commit", "commit"]
 
     def test_an_old_branch_is_a_warning_in_the_log(
         self, ledger: Ledger, caplog: pytest.LogCaptureFixture
@@ -217,146 +250,6 @@ class TestWhatIsFound:
             assert found.holds_back is not None
             assert ledger.branches.roll_back(found.gid)
             assert not ledger.branches.roll_back(found.gid)
-
-
-class TestTheCommand:
-    """`saga in-doubt` and `saga doctor`."""
-
-    def test_lists_and_leaves_alone(self, ledger: Ledger) -> None:
-        stage = _stage(ledger)
-        stage.start()
-        ledger.one(orphan())
-        (one,) = stage.json("in-doubt", "--app", "x")
-        assert (one["service"], one["run"], one["step"]) == ("ledger", RUN, "debit")
-        assert (one["decision"], one["came_to"]) == ("no record", "")
-        assert RUN[:8] in stage.run("in-doubt", "--app", "x").stdout
-        assert ledger.pending == 1
-
-    def test_resolve_leaves_a_young_orphan(self, ledger: Ledger) -> None:
-        stage = _stage(ledger)
-        stage.start()
-        ledger.one(orphan())
-        (one,) = stage.json("in-doubt", "--app", "x", "--resolve")
-        assert (one["decision"], one["came_to"]) == ("no record", "")
-        assert ledger.pending == 1
-
-    def test_resolve_ends_what_is_decided(self, ledger: Ledger) -> None:
-        stage = _stage(ledger)
-        stage.start()
-        stage.transport.handler = ledger.one
-        stage.store.launch([request(PLAN, RUN, at=stage.clock)])
-        stage.turns()
-        assert ledger.balance == 70
-        stage.transport.handler = lambda _work: None
-        ledger.one(replace(orphan(), step="one", round=1))
-        (one,) = stage.json("in-doubt", "--app", "x", "--resolve")
-        assert (one["decision"], one["came_to"]) == ("abort", "rolled back")
-        assert (ledger.balance, ledger.pending) == (70, 0)
-
-    def test_an_undecided_one_is_left(self, ledger: Ledger) -> None:
-        stage = _stage(ledger)
-        stage.start()
-        stage.transport.handler = lambda _work: None
-        stage.store.launch([request(PLAN, RUN, at=stage.clock)])
-        stage.turns()
-        ledger.one(replace(orphan(), step="one"))
-        (one,) = stage.json("in-doubt", "--app", "x", "--resolve")
-        assert (one["decision"], one["came_to"], ledger.pending) == ("undecided", "", 1)
-
-    def test_c11_presumes_nothing_and_says_so(self, ledger: Ledger) -> None:
-        stage = _stage(ledger)
-        stage.start()
-        ledger.one(orphan(epoch=9))
-        result = stage.run("in-doubt", "--app", "x", "--resolve")
-        assert result.exit_code == 1
-        assert "older than this branch" in result.output
-        assert ledger.pending == 1
-
-    def test_nothing_in_doubt(self, ledger: Ledger) -> None:
-        result = _stage(ledger).run("in-doubt", "--app", "x")
-        assert (result.exit_code, "nothing is in doubt" in result.output) == (0, True)
-
-    def test_without_apps_it_says_what_is_missing(self) -> None:
-        result = Stage().run("in-doubt")
-        assert result.exit_code == 2
-        assert "--app" in result.output
-
-    def test_the_doctor_looks_at_two_phase_databases(self, ledger: Ledger) -> None:
-        stage = _stage(ledger)
-        stage.start()
-        findings = stage.json("doctor", "--app", "x")["findings"]
-        (one,) = [f for f in findings if f["check"] == "two-phase ledger"]
-        assert one["level"] == "ok"
-        assert ledger.pending == 0
-
-    def test_the_doctor_tries_with_the_services_own_user(self, own_postgres: Postgres) -> None:
-        owner = Ledger("postgres", own_postgres.url)
-        owner.one(orphan())
-        own_postgres.execute("CREATE USER clerk")
-        own_postgres.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO clerk")
-        url = make_url(own_postgres.url).set(username="clerk").render_as_string()
-        clerks = Ledger("postgres", url, fresh=False)
-        stage = _stage(clerks)
-        stage.start()
-        result = stage.run("--json", "doctor", "--app", "x")
-        for ledger in (owner, clerks):
-            ledger.executor.dispose()
-        assert result.exit_code == 1
-        assert "permission denied for table saga_barrier" in result.stdout
-
-    def test_the_doctor_names_what_has_been_in_doubt_for_long(
-        self, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        stage = _stage(ledger)
-        stage.start()
-        ledger.one(orphan())
-        (found,) = ledger.branches.found()
-        aged = [replace(found, age_s=1_000.0)]
-        monkeypatch.setattr(type(ledger.branches._resources), "found", lambda *_: aged)
-        output = stage.run("doctor", "--app", "x").output
-        assert "1 branches have been prepared for longer than 2m" in output
-        assert "saga in-doubt" in output
-        stage.transport.handler = lambda _work: None
-        (one,) = stage.json("in-doubt", "--app", "x", "--resolve")
-        assert (one["decision"], one["came_to"]) == ("no record", "rolled back")
-
-
-_NAMES = {"one": "ann", "two": "bob"}
-
-PLAN = Plan(
-    saga="s",
-    version=1,
-    parameters={},
-    body=Sequence(
-        (
-            Atomic(
-                name="atomic",
-                branches=tuple(
-                    Call(
-                        name=step,
-                        service="ledger",
-                        participant="debit",
-                        queue="q",
-                        args={"amount": Const(30), "name": Const(name)},
-                        timeout_s=10.0,
-                        retry=RetryPolicy(),
-                        barrier=True,
-                        branch="database",
-                    )
-                    for step, name in _NAMES.items()
-                ),
-                timeout_s=20.0,
-            ),
-        )
-    ),
-)
-"""A group of two branches."""
-
-
-def _stage(ledger: Ledger) -> Stage:
-    stage = Stage()
-    stage.defined = Definitions({}, [ledger.service])
-    return stage
 
 
 def _prepare_foreign(ledger: Ledger) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from orchestrator.coordinator.inquiries import Inquiries
+from orchestrator.kernel.verdict import Verdict
 from orchestrator.participant.barrier import Settled
 from orchestrator.participant.tables import TOMBSTONE
 from orchestrator.participant.two_phase import group
@@ -107,3 +108,13 @@ def older_journal() -> None:
         return verdict(self, replace(answer, epoch=0), gid, owned)
 
     Inquiries._verdict = trusting  # type: ignore[method-assign]
+
+
+def lost_record() -> None:
+    """Presume abort of what the journal has no record of."""
+    verdict = Inquiries._verdict
+
+    def presuming(self: Any, answer: Any, gid: Any, owned: Any) -> Any:
+        return verdict(self, answer, gid, owned) or Verdict("abort", gid.step)
+
+    Inquiries._verdict = presuming  # type: ignore[method-assign]

@@ -94,6 +94,13 @@ GUARDS: dict[str, Guard] = {
             f"{_SWEEP}TestTheSweep::test_c11_a_journal_older_than_the_branch_presumes_nothing[postgres]"
         ],
     ),
+    "lost_record": Guard(
+        "of a branch without a record nothing is presumed",
+        branch_removals.lost_record,
+        [
+            f"{_SWEEP}TestTheSweep::test_c11_a_forgotten_run_whose_sibling_has_committed_is_left_to_people[postgres]"
+        ],
+    ),
     "barrier_insert": Guard(
         "an action claims its effect's row before it acts",
         removals.barrier_insert,

@@ -10,8 +10,7 @@ message is a defect.
 
 Where the journal was restored from a backup it can't know what it forgot. Then no effect may happen twice all the same,
 and whatever a run says wrongly of an effect that a barrier remembers must be found by ``views.forgotten``; everywhere
-else that must find nothing. A branch of an epoch that the journal never reached again is left to people, so it may stay
-prepared.
+else that must find nothing. A branch whose record the journal has lost is left to people, so it may stay prepared.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from orchestrator.definition.plan import Atomic, Call
 from orchestrator.errors import IllegalEventError
 from orchestrator.kernel.state import ENDED, Phase, RunState, Status
 from orchestrator.kernel.two_phase import branches_of
+from orchestrator.kernel.verdict import verdict_of
 from orchestrator.testing.simulation.ledger import Effect, Key
 from orchestrator.testing.simulation.world import World
 from orchestrator.views.forgotten import Known, forgotten
@@ -91,8 +91,11 @@ def _at_rest(world: World, known: list[Known]) -> Iterator[str]:
         yield f"(f) {service}: a transaction was left open"
     epochs = {lease.shard: lease.epoch for lease in world.journal.leases()}
     for gid in world.shop.prepared():
-        if world.restored and world.shop.heard_of(gid.shard) > epochs[gid.shard]:
-            continue  # the journal is older than the branch: it presumes nothing, and says so to people
+        older = world.shop.heard_of(gid.shard) > epochs[gid.shard]
+        state = world.state(gid.run)
+        lost = state is None or verdict_of(state, gid.is_of, gid.round) is None
+        if world.restored and (older or lost):
+            continue  # the journal has lost its record: it presumes nothing, and says so to people
         yield f"(f) {gid.run[:4]} {gid.step}: it is left prepared"
     standing = {(effect.run, effect.step) for effect in known if effect.status == "done"}
     for (run_id, step), net in world.shop.booked().items():

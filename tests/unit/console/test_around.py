@@ -15,6 +15,7 @@ from orchestrator.console.around import Surroundings
 from orchestrator.console.doubts import Doubts
 from orchestrator.errors import TransportUnavailableError
 from orchestrator.journal.records import shard_of
+from orchestrator.participant.barrier import Held
 from orchestrator.participant.two_phase.port import Found
 from orchestrator.transport.gid import Gid
 from orchestrator.transport.presence import WorkerState
@@ -30,11 +31,15 @@ class Database:
         self.prepared = list(found)
         self.told: list[tuple[str, str]] = []
         self.name = "bank"
-        self.branches = self
+        self.branches = self.database = self
         self.performer = self
         self.participants: dict[str, Any] = {}
         self.queue = "bank"
         self.down = False
+        self.held: list[Held] = []
+
+    def held_of(self, run: str) -> list[Held]:
+        return [one for one in self.held if one.run == run]
 
     def heard_of(self) -> dict[int, int]:
         return {}
@@ -140,6 +145,11 @@ def test_what_nobody_knows_is_left_until_it_is_old(desks: Desks) -> None:
     body = {"service": "bank", "gids": [one["gid"]]}
     assert client.post("/api/v1/in-doubt", json=body).json()["branches"][0]["came_to"] == ""
     world.database.prepared = [Found(world.database.prepared[0].gid, 700.0)]
+    world.database.held = [Held(gone, "y", "done"), Held(gone, "z", "tombstone")]
+    [one] = client.post("/api/v1/in-doubt", json=body).json()["branches"]
+    assert one["came_to"] == ""
+    assert one["why"].endswith("this has taken effect: y in bank")
+    world.database.held = []
     assert client.post("/api/v1/in-doubt", json=body).json()["branches"][0]["came_to"] == (
         "rolled back"
     )

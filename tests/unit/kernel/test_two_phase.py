@@ -24,6 +24,7 @@ from orchestrator.kernel.decide import react
 from orchestrator.kernel.decide_group import is_waitable
 from orchestrator.kernel.evolve import evolve
 from orchestrator.kernel.state import Phase, Status
+from orchestrator.kernel.verdict import Verdict, verdict_of
 from tests.unit.kernel.scenario import ERROR, Play, branch, call, group, names, plan
 
 TWICE = RetryPolicy(attempts=2, jitter=0.0)
@@ -97,6 +98,27 @@ def test_an_error_takes_everything_back_and_the_group_is_tried_again_under_new_n
     play.reply("credit", "failed")
     play.reply("debit")
     assert names(play.reply("credit"))[-2:] == ["CompensationStarted", "RunCompensated"]
+
+
+def test_the_verdict_on_a_branch_is_its_own_rounds_and_none_where_the_run_never_came() -> None:
+    play = two(retry=TWICE)
+    play.vote("debit")
+    play.reply("credit", "failed")
+
+    def verdict(step: str, round_: int) -> Verdict | None:
+        return verdict_of(play.run, lambda key: key == step, round_)
+
+    play.reply("debit")
+    play.reply("credit")
+    assert verdict("debit", 0) == Verdict("abort", "debit")
+    assert verdict("debit", 1) == Verdict("abort", "debit", decided=False)
+    assert verdict("debit", 2) is None
+    assert verdict("other", 0) is None
+    play.now = play.sent()[0].due
+    play.vote("debit")
+    play.vote("credit")
+    assert verdict("debit", 0) == Verdict("abort", "debit")
+    assert verdict("debit", 1) == Verdict("commit", "debit")
 
 
 def test_an_error_that_is_never_retried_ends_the_group_at_once() -> None:
