@@ -176,6 +176,8 @@ class Outbox:
         self._options = options
         self._queues: dict[str, _Queue] = {}
         self._paces: dict[str, _Pace] = {}
+        self._went_to: dict[str, Lane] = {}
+        """By pace: where the last of these went."""
         self._answered_at = 0.0
         self._interval_s = 0.0
 
@@ -192,7 +194,14 @@ class Outbox:
             waiting.append(outgoing)
 
     def learn(self, answer: Answer, lane: Lane, now: float) -> None:
-        """Take in how long a participant took, and that a worker is alive."""
+        """Take in how long a participant took, and that a worker is alive.
+
+        An answer that comes too late to count against its ``lane`` is progress all the same. Else a backlog whose
+        answers are all late would look like silence, and be widened until it is longer than any timeout, for ever.
+        """
+        name = _pace_name(answer.participant, answer.kind)
+        if lane.queue is None:
+            lane = self._went_to.get(name, lane)
         lane.progress_at = now
         queue = lane.queue
         if queue is not None and answer.worker:
@@ -200,7 +209,6 @@ class Outbox:
         took_s = answer.took_s
         if took_s <= 0 or answer.duplicate:
             return
-        name = _pace_name(answer.participant, answer.kind)
         pace = self._paces.get(name)
         if pace is None:
             pace = self._paces[name] = _Pace(took_s, self._options.work_s)
@@ -253,6 +261,7 @@ class Outbox:
             for lane, taken in self._take(queue, now):
                 going = [out for out in taken if wanted(out)]
                 if going:
+                    self._went_to.update((_pace_of(out), lane) for out in going)
                     lane.sent(len(going), now)
                     yield Bundle(name, tuple(out.work() for out in going)), going, lane
 

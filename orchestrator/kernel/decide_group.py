@@ -48,6 +48,21 @@ def answered(run: RunState, step: StepState, reply: msg.Reply, missing: str) -> 
             return _told(run, step, reply, agrees="heuristic_rollback")
 
 
+def still_answers(run: RunState, step: StepState, message: msg.Reply | msg.Expired) -> bool:
+    """Whether an answer to an earlier attempt settles the question: it was obeyed, or is prepared, and stays so.
+
+    Else a branch whose answers take longer than its timeout would never be done, however often it obeys. Those without
+    a barrier don't remember, so their prepare may be at work again.
+    """
+    if not isinstance(message, msg.Reply) or message.outcome != "succeeded":
+        return False
+    if not step.base < message.attempt < step.attempt:
+        return False
+    if message.kind == "prepare":
+        return message.vote == "prepared" and run.program.call(step.name).barrier
+    return message.kind in {"commit", "abort"} and message.vote is None
+
+
 def in_doubt(
     run: RunState, step: StepState, message: msg.Reply | msg.Expired, reason: str
 ) -> ev.Event:

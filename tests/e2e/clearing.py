@@ -33,7 +33,12 @@ class Clearing:
     """Three hundred accounts, and whoever launches transfers between them."""
 
     def __init__(
-        self, client: Client, journal: SqlJournal, databases: dict[str, Engine], seed: int
+        self,
+        client: Client,
+        journal: SqlJournal,
+        databases: dict[str, Engine],
+        seed: int,
+        open_at_most: int = OPEN_AT_MOST,
     ) -> None:
         self.client = client
         self.journal = journal
@@ -44,11 +49,17 @@ class Clearing:
         """By run id: its saga and input."""
         self._databases = databases
         self._chance = random.Random(seed)
+        self._open_at_most = open_at_most
 
     @classmethod
     @contextmanager
     def open(
-        cls, journal_server: Postgres, ledger_server: Postgres, broker_url: str, seed: int
+        cls,
+        journal_server: Postgres,
+        ledger_server: Postgres,
+        broker_url: str,
+        seed: int,
+        open_at_most: int = OPEN_AT_MOST,
     ) -> Iterator[Clearing]:
         """Make the databases: one ledger beside the journal, two on the other server."""
         with ExitStack() as stack:
@@ -74,7 +85,8 @@ class Clearing:
             sagas = wiring.definitions((ledgers.__name__,)).sagas
             journal = wiring.make_journal(settings)
             stack.callback(journal.close)
-            yield cls(wiring.client(settings, journal, sagas), journal, databases, seed)
+            client = wiring.client(settings, journal, sagas)
+            yield cls(client, journal, databases, seed, open_at_most)
 
     def launch(self, runs: int, give_up: threading.Event) -> None:
         """Launch with keys until there are as many, some way ahead of those that have ended."""
@@ -86,7 +98,7 @@ class Clearing:
             while not self._launched(way, given):
                 give_up.wait(PAUSE_S)
             launched += count
-            while self._open() > OPEN_AT_MOST:
+            while self._open() > self._open_at_most:
                 time.sleep(PAUSE_S)  # slow on purpose: as many are under way as a bank would have
 
     def at_rest(self) -> bool:

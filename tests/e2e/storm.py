@@ -27,7 +27,7 @@ from typing import IO, Protocol, Self, TypeVar
 
 import psutil
 
-from tests.e2e.clearing import Clearing
+from tests.e2e.clearing import OPEN_AT_MOST, Clearing
 from tests.e2e.shop import Shop
 from tests.servers import Postgres, RabbitMQ, Server, Valkey
 from tests.waiting import eventually
@@ -146,6 +146,7 @@ class Storm:
         *,
         transfers: bool = False,
         broker: type[Valkey | RabbitMQ] = Valkey,
+        open_at_most: int = OPEN_AT_MOST,
     ) -> None:
         self.chance = random.Random(seed)
         self.kills: Counter[str] = Counter()
@@ -153,6 +154,7 @@ class Storm:
         self._seed = seed
         self._transfers = transfers
         self._broker = broker
+        self._open_at_most = open_at_most
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -162,7 +164,9 @@ class Storm:
         scene: AbstractContextManager[Scene] = (
             Shop.open(self.postgres, self.broker.url)
             if self.ledgers is None
-            else Clearing.open(self.postgres, self.ledgers, self.broker.url, self._seed)
+            else Clearing.open(
+                *(self.postgres, self.ledgers, self.broker.url, self._seed, self._open_at_most)
+            )
         )
         self.scene = self._stack.enter_context(scene)
         saga = [sys.executable, "-m", "orchestrator.cli"]
@@ -237,10 +241,15 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=2000)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument(
+        "--open", type=int, default=OPEN_AT_MOST, help="transfers under way at once, about"
+    )
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="saga-storm-"))
     print(f"seed {options.seed}, logs in {folder}", flush=True)  # noqa: T201 - it is a command
-    with Storm(folder, options.seed, transfers=options.transfers) as storm:
+    with Storm(
+        folder, options.seed, transfers=options.transfers, open_at_most=options.open
+    ) as storm:
         started = time.monotonic()
         complaints = rage(storm, options.runs, options.kills)
         print(f"{options.runs} runs, {sum(storm.kills.values())} kills: {dict(storm.kills)}")  # noqa: T201 - it is a command

@@ -125,6 +125,18 @@ def test_silence_widens_what_may_be_under_way_up_to_the_window() -> None:
     assert desk.go(NOW + 600) == []
 
 
+def test_late_answers_are_no_silence() -> None:
+    """Their commands have expired and count against no lane; the backlog they come from must not be made longer."""
+    desk = Desk()
+    desk.teach("a", 0.05)
+    desk.put("a", 2_000)
+    first = sum(map(len, desk.go()))
+    for second in range(1, 9):
+        desk.outbox.learn(answer("a", 0.05), NOWHERE, NOW + second)
+        assert desk.go(NOW + second) == []
+    assert sum(map(len, desk.go(NOW + 12))) > first
+
+
 def test_more_processes_are_found_out() -> None:
     desk = Desk()
     desk.teach("slow", 0.5, workers=1)
