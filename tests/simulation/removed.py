@@ -175,7 +175,7 @@ def numbered_questions(patch: pytest.MonkeyPatch) -> None:
 
 def proof_row(patch: pytest.MonkeyPatch) -> None:
     """Nothing tells what became of a branch that isn't there."""
-    patch.setattr(Branches, "_proof", lambda self, effect: None)
+    patch.setattr(Branches, "_proof", lambda self, connection, effect: None)
 
 
 def confirm_row(patch: pytest.MonkeyPatch) -> None:

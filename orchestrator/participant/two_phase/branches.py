@@ -37,7 +37,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 CLAIM_WAIT_S = 0.5
-"""How long the proof row is waited for, before it is looked again whether its transaction is prepared by now."""
+"""How long the proof row is waited for, before it is looked again whether its transaction is prepared by now; where an
+action follows, ``LOCK_WAIT_S`` at most, as a second limit would cost a second statement."""
 
 LOCK_WAIT_S = 0.1
 """How long an action may wait for a lock. It may be a prepared branch's, whose commit needs a worker process: were all
@@ -93,8 +94,7 @@ class Branches(GroupBarrier):
         unheard_of = not self._has_heard_of(effect.shard)
         if (too_old := self._too_old(effect)) is not None:
             return too_old
-        committed = self._finished(gid, "COMMIT")
-        row = self._proof(effect)
+        committed, row = self._committed(effect, gid)
         if row is None:
             if committed or unheard_of:
                 raise WrongDatabaseError(
@@ -166,13 +166,12 @@ class Branches(GroupBarrier):
 
     def _prepared(self, effect: Effect, gid: Gid, act: Act, until: float) -> Settled | None:
         """Do it and vote; None if a copy of the command is at work now."""
-        with self._begun(gid) as (connection, standing):
+        left_s = max(until - time.monotonic(), 0.001)
+        with self._begun(gid, min(left_s, LOCK_WAIT_S)) as (connection, standing):
             if standing != "free":
                 return self._taken(standing)
             if (known := self._claimed(connection, effect, gid)) is not True:
                 return known
-            left_s = max(until - time.monotonic(), 0.001)
-            self._resources.limit_waits(connection, min(left_s, LOCK_WAIT_S))
             mark = self._resources.mark(connection)
             transaction = connection.get_transaction()
             reply = act(connection)
@@ -197,7 +196,6 @@ class Branches(GroupBarrier):
         self, connection: Connection, effect: Effect, gid: Gid
     ) -> Settled | Literal[True] | None:
         """True if the proof row is this transaction's; else what it says, or None while another one holds it."""
-        self._resources.limit_waits(connection, CLAIM_WAIT_S)
         try:
             if self.claim(connection, effect, DONE):
                 return True
@@ -246,9 +244,13 @@ class Branches(GroupBarrier):
                 ) from error
 
     @contextmanager
-    def _begun(self, gid: Gid) -> Iterator[tuple[Connection, Standing]]:
+    def _begun(
+        self, gid: Gid, wait_s: float = CLAIM_WAIT_S
+    ) -> Iterator[tuple[Connection, Standing]]:
         """A connection in a transaction under the gid if that is free; abandoned at the end unless it is prepared."""
-        begun: tuple[Connection, Standing] = self._opened(lambda c: self._resources.begin(c, gid))
+        begun: tuple[Connection, Standing] = self._opened(
+            lambda c: self._resources.begin(c, gid, wait_s)
+        )
         connection, standing = begun
         try:
             yield begun
@@ -287,18 +289,31 @@ class Branches(GroupBarrier):
     # -- looking
 
     def _finished(self, gid: Gid, ending: Ending) -> bool:
+        return self._ending(lambda connection: self._resources.finish(connection, gid, ending))
+
+    def _committed(self, effect: Effect, gid: Gid) -> tuple[bool, Row[*tuple[Any, ...]] | None]:
+        """Whether a branch was committed now; and its proof row, read on the same connection."""
+
+        def committed(connection: Connection) -> tuple[bool, Row[*tuple[Any, ...]] | None]:
+            found = self._resources.finish(connection, gid, "COMMIT")
+            return found, self._proof(connection, effect)
+
+        return self._ending(committed)
+
+    def _ending(self, end: Callable[[Connection], R]) -> R:
         """End a branch; once more on a new connection if the pooled one was dead: to end it twice is harmless."""
         try:
-            return self._resources.finish(self._engine(), gid, ending)
+            with self._resources.connect(self._engine()) as connection:
+                return end(connection)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-        return self._resources.finish(self._engine(), gid, ending)
+        with self._resources.connect(self._engine()) as connection:
+            return end(connection)
 
-    def _proof(self, effect: Effect) -> Row[*tuple[Any, ...]] | None:
+    def _proof(self, connection: Connection, effect: Effect) -> Row[*tuple[Any, ...]] | None:
         values = {"effect_key": bounded(effect.key), "shard": effect.shard}
-        with self._engine().connect() as connection:
-            return connection.execute(statements.read_row, values).first()
+        return connection.execute(statements.read_row, values).first()
 
     def _has_heard_of(self, shard: int) -> bool:
         """Whether any command of the shard has ever come here; a database that isn't the service's own hasn't."""

@@ -43,7 +43,7 @@ _writes = text(
 class MariaBranches:
     """See the port."""
 
-    def begin(self, connection: Connection, gid: Gid) -> Standing:
+    def begin(self, connection: Connection, gid: Gid, wait_s: float) -> Standing:
         """See the port. Raises ``SagaError`` on a server whose XA transactions don't outlive their connection."""
         for one in self.shortcomings(connection):
             raise SagaError(f"{one.what} can't take part in an atomic group: {one.way_out}")
@@ -53,6 +53,7 @@ class MariaBranches:
             if _code(error) != _TAKEN_XID:
                 raise
         else:
+            self.limit_waits(connection, wait_s)
             return "free"
         names = gid.xa(_database(connection.engine))
         return "prepared" if names in _prepared(connection) else "running"
@@ -98,23 +99,26 @@ class MariaBranches:
         else:
             connection.close()
 
-    def finish(self, engine: Engine, gid: Gid, ending: Ending) -> bool:
+    def connect(self, engine: Engine) -> Connection:
         """See the port."""
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            for _ in range(_TIED_TRIES):
-                try:
-                    connection.exec_driver_sql(f"XA {ending} {_xid(engine, gid)}")
-                except DBAPIError as error:
-                    code = _code(error)
-                    if code in _ROLLED_BACK:
-                        return ending == "ROLLBACK"
-                    if code != _UNKNOWN_XID:
-                        raise
-                else:
-                    return True
-                if not _is_tied(connection, gid):
-                    return False
-                time.sleep(_TIED_PAUSE_S)  # until the server has seen that the connection is gone
+        return engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+
+    def finish(self, connection: Connection, gid: Gid, ending: Ending) -> bool:
+        """See the port."""
+        for _ in range(_TIED_TRIES):
+            try:
+                connection.exec_driver_sql(f"XA {ending} {_xid(connection.engine, gid)}")
+            except DBAPIError as error:
+                code = _code(error)
+                if code in _ROLLED_BACK:
+                    return ending == "ROLLBACK"
+                if code != _UNKNOWN_XID:
+                    raise
+            else:
+                return True
+            if not _is_tied(connection, gid):
+                return False
+            time.sleep(_TIED_PAUSE_S)  # until the server has seen that the connection is gone
         raise StillRunningError(f"a connection that has prepared {gid} is still open")
 
     def found(self, connection: Connection) -> list[Found]:

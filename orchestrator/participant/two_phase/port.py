@@ -53,10 +53,10 @@ class Shortcoming(msgspec.Struct, frozen=True):
 class ResourceManager(Protocol):
     """The prepared transactions of one kind of database. Keeps nothing between calls; usable from several threads."""
 
-    def begin(self, connection: Connection, gid: Gid) -> Standing:
+    def begin(self, connection: Connection, gid: Gid, wait_s: float) -> Standing:
         """Begin a transaction that can be prepared, unless the gid is taken; then nothing is begun.
 
-        Raises ``WrongDatabaseError`` if it is taken elsewhere.
+        It will wait no longer than ``wait_s`` for a lock. Raises ``WrongDatabaseError`` if it is taken elsewhere.
         """
         ...
 
@@ -84,7 +84,11 @@ class ResourceManager(Protocol):
         """Roll back what was begun, under a gid or without, and give the connection back."""
         ...
 
-    def finish(self, engine: Engine, gid: Gid, ending: Ending) -> bool:
+    def connect(self, engine: Engine) -> Connection:
+        """A connection for ``finish``: what it does isn't part of a transaction."""
+        ...
+
+    def finish(self, connection: Connection, gid: Gid, ending: Ending) -> bool:
         """Commit or roll back what is prepared under a gid; False if there is nothing under it.
 
         False is certain: what was there has ended, and its rows can be seen. Raises ``WrongDatabaseError``,

@@ -31,7 +31,8 @@ _BUSY_TRIES = 50
 _BUSY_PAUSE_S = 0.02
 
 _standing = text(
-    "SELECT (SELECT database FROM pg_prepared_xacts WHERE gid = :gid) AS database, current_database() AS here"
+    "SELECT (SELECT database FROM pg_prepared_xacts WHERE gid = :gid) AS database, current_database() AS here,"
+    " set_config('lock_timeout', :limit, true)"
 )
 _limit = text("SELECT set_config('lock_timeout', :limit, true)")
 # The command counter moves only when something was written: the claim took 0, so an untouched transaction is at 1.
@@ -67,9 +68,10 @@ _OLDEST = 130000
 class PostgresBranches:
     """See the port."""
 
-    def begin(self, connection: Connection, gid: Gid) -> Standing:
+    def begin(self, connection: Connection, gid: Gid, wait_s: float) -> Standing:
         """See the port. A copy at work isn't seen; its proof row keeps others waiting."""
-        database, here = connection.execute(_standing, {"gid": str(gid)}).one()
+        values = {"gid": str(gid), "limit": _milliseconds(wait_s)}
+        database, here, _ = connection.execute(_standing, values).one()
         if database is None:
             return "free"
         if database != here:
@@ -78,7 +80,7 @@ class PostgresBranches:
 
     def limit_waits(self, connection: Connection, seconds: float) -> None:
         """See the port."""
-        connection.execute(_limit, {"limit": f"{max(1, round(seconds * 1000))}ms"})
+        connection.execute(_limit, {"limit": _milliseconds(seconds)})
 
     def is_wait_over(self, error: DBAPIError) -> bool:
         """See the port."""
@@ -106,12 +108,15 @@ class PostgresBranches:
         del gid
         connection.close()
 
-    def finish(self, engine: Engine, gid: Gid, ending: Ending) -> bool:
+    def connect(self, engine: Engine) -> Connection:
+        """See the port."""
+        return engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+
+    def finish(self, connection: Connection, gid: Gid, ending: Ending) -> bool:
         """See the port."""
         for _ in range(_BUSY_TRIES):
             try:
-                with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                    connection.exec_driver_sql(f"{ending} PREPARED {_quoted(gid)}")
+                connection.exec_driver_sql(f"{ending} PREPARED {_quoted(gid)}")
             except DBAPIError as error:
                 state = _state(error)
                 if state == _UNKNOWN_GID:
@@ -151,6 +156,10 @@ class PostgresBranches:
             way_out = f"ALTER SYSTEM SET max_prepared_transactions = {connections}, then restart it"
             found.append(Shortcoming("max_prepared_transactions is 0", way_out))
         return found
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{max(1, round(seconds * 1000))}ms"
 
 
 def _quoted(gid: Gid) -> str:

@@ -45,8 +45,9 @@ class PlayedBranches:
         """What is prepared."""
         return list(self._prepared)
 
-    def begin(self, connection: Connection, gid: Gid) -> Standing:
+    def begin(self, connection: Connection, gid: Gid, wait_s: float) -> Standing:
         """See the port."""
+        del wait_s
         if gid in self._prepared:
             return "prepared"
         self._written[gid] = [_last(connection, table) for table in _TABLES]
@@ -91,14 +92,18 @@ class PlayedBranches:
         del gid
         connection.close()
 
-    def finish(self, engine: Engine, gid: Gid, ending: Ending) -> bool:
+    def connect(self, engine: Engine) -> Connection:
+        """See the port."""
+        return engine.connect()
+
+    def finish(self, connection: Connection, gid: Gid, ending: Ending) -> bool:
         """See the port."""
         fault = self._fault()
         found = None
         if not fault.endswith(LOST):
             found = self._prepared.get(gid)
             if found is not None and ending == "COMMIT":
-                _write(engine, found[1])
+                _write(connection, found[1])
             self._prepared.pop(gid, None)
         if fault:
             raise sqlite3.OperationalError(f"the connection was lost in {ending} PREPARED")
@@ -127,12 +132,11 @@ def _changes(connection: Connection) -> int:
     return driver.total_changes
 
 
-def _write(engine: Engine, rows: _Rows) -> None:
-    with engine.connect() as connection:
-        driver = connection.connection.driver_connection
-        assert isinstance(driver, sqlite3.Connection)
-        driver.execute("BEGIN IMMEDIATE")
-        for table, row in rows:
-            places = ", ".join("?" * len(row))
-            driver.execute(f"INSERT INTO {table} VALUES ({places})", row)  # noqa: S608 - our own tables
-        driver.commit()
+def _write(connection: Connection, rows: _Rows) -> None:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    driver.execute("BEGIN IMMEDIATE")
+    for table, row in rows:
+        places = ", ".join("?" * len(row))
+        driver.execute(f"INSERT INTO {table} VALUES ({places})", row)  # noqa: S608 - our own tables
+    driver.commit()
