@@ -31,7 +31,8 @@ demo: $(STAMP) ## 300 orders on real servers and workers, from launch to repair
 
 dev: $(STAMP) ## broker, workers and coordinator, kept up for playing
 	$(BIN)/saga --config config/development.toml dev \
-		--also bookings="$(BIN)/python -m workers.booking_server --file .dev/bookings.jsonl" $(ARGS)
+		--also bookings="$(BIN)/python -m workers.booking_server --file .dev/bookings.jsonl" \
+		--also ledgers="$(BIN)/python -m workers.ledger_server --folder .dev/ledgers" $(ARGS)
 
 test: $(STAMP) ## every test, on real servers (ARGS= goes to pytest)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)

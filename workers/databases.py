@@ -11,8 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine, func, make_url, select
+from sqlalchemy import Engine, create_engine, func, make_url, select
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+
+UP_WITHIN_S = 30
+"""How long a database may take to come up beside its worker."""
 
 
 def database_url(service: str) -> str:
@@ -31,10 +36,20 @@ def prepare(
         Path(database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url)
     try:
-        tables.metadata.create_all(engine)
+        _made(engine, tables)
         with Session(engine) as session, session.begin():
             kinds = {type(row) for row in first_rows}
             if not any(session.scalar(select(func.count()).select_from(kind)) for kind in kinds):
                 session.add_all(first_rows)
     finally:
         engine.dispose()
+
+
+@retry(
+    retry=retry_if_exception_type(OperationalError),
+    stop=stop_after_delay(UP_WITHIN_S),
+    wait=wait_fixed(0.2),
+    reraise=True,
+)
+def _made(engine: Engine, tables: type[DeclarativeBase]) -> None:
+    tables.metadata.create_all(engine)

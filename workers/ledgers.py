@@ -1,6 +1,7 @@
 """Two ledgers, each with accounts in a database that can prepare transactions: money moves all or not at all.
 
 ``LEDGER_A_DATABASE_URL`` and ``LEDGER_B_DATABASE_URL`` name PostgreSQL or MariaDB databases; SQLite can't take part.
+Without them they are on the server that `make dev` starts (``ledger_server``), where its wheel is installed.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from sqlalchemy.types import String
 
 from orchestrator import DefinitionError, Refused, Service
 from workers.databases import prepare
+from workers.ledger_server import default_url
 
 
 def _url(ledger: str) -> str:
     variable = f"{ledger.upper()}_DATABASE_URL"
-    url = os.environ.get(variable)
+    url = os.environ.get(variable) or default_url(ledger)
     if url is None:
         raise DefinitionError(
             f"the saga transfer needs a PostgreSQL or MariaDB database for each of its ledgers: set {variable}, as in "

@@ -33,7 +33,12 @@ def branch_tombstone() -> None:
 
 def branch_is_looked_for() -> None:
     """Prepare without asking whether the branch is there already."""
-    PostgresBranches.begin = lambda *_: "free"  # type: ignore[method-assign]
+
+    def begin(self: PostgresBranches, connection: Any, _gid: Any, wait_s: float) -> Any:
+        self.limit_waits(connection, wait_s)
+        return "free"
+
+    PostgresBranches.begin = begin  # type: ignore[method-assign]
 
 
 def proof_row() -> None:

@@ -72,11 +72,15 @@ def test_an_answer_that_comes_after_its_command_was_sent_again_is_an_answer(kind
     assert play.reply("debit", vote=vote, kind=kind, attempt=first.attempt + 1) == []
 
 
-def test_a_late_yes_without_a_barrier_is_none_as_its_copy_may_be_at_work() -> None:
+def test_without_a_barrier_only_the_last_attempt_is_answered_as_a_copy_may_come_late() -> None:
     alone = branch("debit", "tcc", retry=TWICE, barrier=False)
     play = Play(plan(group(alone, branch("credit"), timeout_s=60)))
     play.expire("debit")
     assert play.reply("debit", vote="prepared", kind="prepare", attempt=1) == []
+    play.vote("debit")
+    play.reply("credit", "refused")
+    play.expire("debit")
+    assert play.reply("debit", kind="abort", attempt=3) == []
 
 
 @pytest.mark.parametrize("lost", ["prepare", "vote", "commit", "acknowledgement", "abort"])

@@ -26,6 +26,10 @@ def test_the_examples_are_inputs_of_their_sagas() -> None:
     assert place_order.encode_input(**order)
     trip = msgspec.json.decode((FILE.parent / "trip.json").read_bytes(), type=dict[str, Trip])
     assert book_trip.encode_input(**trip)
+    transfer = msgspec.json.decode((FILE.parent / "transfer.json").read_bytes())
+    assert transfer == {
+        "order": {"source": "account-001", "target": "account-002", "amount_cents": 2500}
+    }
 
 
 def test_ids_are_unique() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,7 @@ def test_without_databases_that_can_take_part_it_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, url: str | None, complaint: str
 ) -> None:
     monkeypatch.delenv("LEDGER_A_DATABASE_URL", raising=False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)  # no wheel with a server
     if url is not None:
         monkeypatch.setenv("LEDGER_A_DATABASE_URL", url)
     with fresh_modules(), pytest.raises(DefinitionError, match=complaint):
