@@ -1,4 +1,4 @@
-"""`saga stats` of atomic groups: what was decided, how often it was tried again, and how long branches were prepared."""
+"""`saga stats` of atomic groups: what was decided, tried again, and how long branches were prepared."""
 
 from __future__ import annotations
 
