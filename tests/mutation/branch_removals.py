@@ -38,7 +38,7 @@ def branch_is_looked_for() -> None:
         self.limit_waits(connection, wait_s)
         return "free"
 
-    PostgresBranches.begin = begin  # type: ignore[method-assign]
+    PostgresBranches.begin = begin  # type: ignore[method-assign,assignment]
 
 
 def proof_row() -> None:

@@ -59,7 +59,7 @@ def test_an_answer_that_comes_after_its_command_was_sent_again_is_an_answer(kind
     first = next(sent for sent in play.sent() if sent.step == "debit")
     assert first.kind == kind
     play.expire("debit")
-    late = {"kind": kind, "attempt": first.attempt}
+    late: dict[str, Any] = {"kind": kind, "attempt": first.attempt}
     assert play.reply("debit", "failed", **late) == []
     assert play.reply("debit", "lost", **late) == []
     assert play.reply("debit", vote="read_only", **late) == []
