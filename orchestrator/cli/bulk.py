@@ -55,7 +55,7 @@ def for_many(
     dry_run: bool,
 ) -> None:
     """Show which runs fit and what would happen, ask, and operate on each; ends with ``REFUSED`` if any refused."""
-    name = type(message).__name__.lower()
+    name = msg.operation_name(message)
     if step is not None:
         where = msgspec.structs.replace(where, step=step)
     runs = list(_matching(call, where))
@@ -88,7 +88,7 @@ def foretell_many(
     runs = list(_matching(call, where))
     _foretell(call, runs, message, dry_run=dry_run)
     if not dry_run and runs and not yes:
-        _ask(call, type(message).__name__.lower(), len(runs))
+        _ask(call, msg.operation_name(message), len(runs))
     return not dry_run and bool(runs)
 
 
@@ -97,7 +97,7 @@ def _foretell(
 ) -> None:
     if not dry_run and (call.out.json or not runs):
         return
-    name = type(message).__name__.lower()
+    name = msg.operation_name(message)
     foretold = gathered(_previews(call, runs, message))
     if call.out.json:
         call.out.data({"operation": name, "matched": len(runs), "preview": foretold})

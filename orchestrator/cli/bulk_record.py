@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
+from msgspec.structs import replace
 from rich.text import Text
 
 from orchestrator.cli import options as opt
@@ -54,19 +55,13 @@ _KINDS: dict[str, type[BulkOperation]] = {
 
 
 @bulk.command("start")
+@opt.chooses_runs
 def start(
     context: typer.Context,
     operation: Named,
     *,
     step: OneStep = None,
-    status: opt.Status = None,
-    saga: opt.Saga = None,
-    tag: opt.Tag = None,
-    key: opt.Key = None,
-    older: opt.Older = None,
-    since: opt.Since = None,
-    text: opt.Words = None,
-    stuck: opt.StuckOnly = False,
+    where: RunFilter,
     failures_max: FailuresMax = 0.1,
     settle: Settle = "60s",
     batch: Batch = 100,
@@ -76,18 +71,7 @@ def start(
 ) -> None:
     """Start one for the runs that fit now: 1 run first, then 10, then batches; it stops by itself."""
     call = invocation(context)
-    where = opt.run_filter(
-        call.now(),
-        status=status,
-        saga=saga,
-        tag=tag,
-        key=key,
-        older=older,
-        since=since,
-        text=text,
-        stuck=stuck,
-        step=step,
-    )
+    where = replace(where, step=step)
     message = _message(call, operation, step, reason)
     if where == RunFilter():
         raise typer.BadParameter("choose runs by options such as --stuck", param_hint="OPERATION")
@@ -190,7 +174,7 @@ def _tell(call: Invocation, one: Bulk) -> None:
 
 
 def _operation(one: Bulk) -> str:
-    name = type(one.message).__name__.lower()
+    name = msg.operation_name(one.message)
     step = one.message.step if isinstance(one.message, msg.Retry) else None
     return f"{name} {step}" if step else name
 

@@ -14,7 +14,7 @@ from orchestrator.cli.invocation import Invocation, invocation
 from orchestrator.cli.looks import ago, short_ids, status_text
 from orchestrator.cli.output import table
 from orchestrator.cli.sources import ArchivePath, source
-from orchestrator.journal.port import Page
+from orchestrator.journal.port import Page, RunFilter
 from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.redaction import Curtains
 
@@ -27,40 +27,20 @@ Step = Annotated[
 ]
 
 
+@opt.chooses_runs
 def list_runs(
     context: typer.Context,
     *,
-    status: opt.Status = None,
-    saga: opt.Saga = None,
-    tag: opt.Tag = None,
-    key: opt.Key = None,
-    older: opt.Older = None,
-    since: opt.Since = None,
-    text: opt.Words = None,
+    where: RunFilter,
     step: Step = None,
-    stuck: opt.StuckOnly = False,
-    cluster: opt.Cluster = None,
     limit: Limit = 20,
     cursor: Cursor = None,
     archive: ArchivePath = None,
 ) -> None:
     """List runs, newest first."""
     call = invocation(context)
-    where = opt.run_filter(
-        call.now(),
-        status=status,
-        saga=saga,
-        tag=tag,
-        key=key,
-        older=older,
-        since=since,
-        text=text,
-        stuck=stuck,
-        cluster=cluster,
-        step=step,
-    )
     kept = source(call, archive)
-    page = kept.runs(where, cursor, limit)
+    page = kept.runs(replace(where, step=step), cursor, limit)
     page = replace(page, runs=Curtains(kept).rows(page.runs))
     if call.out.json:
         call.out.data({"runs": page.runs, "cursor": page.cursor})

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, get_args
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any, get_args
 
 import typer
 
+from orchestrator.cli.invocation import invocation
 from orchestrator.cli.parsing import age_s, tags
 from orchestrator.journal.port import RunFilter
 from orchestrator.kernel.summary import RunStatus
@@ -55,21 +59,43 @@ Cluster = Annotated[
 StuckOnly = Annotated[bool, typer.Option("--stuck", help="Only runs that need a person.")]
 
 
-def run_filter(
+def chooses_runs(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that choose runs, in the place of its parameter ``where``, which gets the filter
+    that they make.
+    """
+    declared = inspect.signature(command, eval_str=True)
+    options = inspect.signature(_filter, eval_str=True).parameters.values()
+    parameters = [
+        shown
+        for given in declared.parameters.values()
+        for shown in (options if given.name == "where" else (given,))
+        if shown.name != "now"
+    ]
+    names = [option.name for option in options if option.name != "now"]
+
+    @wraps(command)
+    def chosen(context: typer.Context, **given: Any) -> None:
+        found = {name: given.pop(name) for name in names}
+        command(context, **given, where=_filter(invocation(context).now(), **found))
+
+    chosen.__signature__ = declared.replace(parameters=parameters)  # type: ignore[attr-defined]
+    chosen.__annotations__ = {one.name: one.annotation for one in parameters}
+    return chosen
+
+
+def _filter(
     now: float,
     *,
-    status: list[str] | None,
-    saga: str | None,
-    tag: list[str] | None,
-    key: str | None,
-    older: str | None,
-    since: str | None,
-    text: str | None,
-    stuck: bool,
-    cluster: str | None = None,
-    step: str | None = None,
+    status: Status = None,
+    saga: Saga = None,
+    tag: Tag = None,
+    key: Key = None,
+    older: Older = None,
+    since: Since = None,
+    text: Words = None,
+    stuck: StuckOnly = False,
+    cluster: Cluster = None,
 ) -> RunFilter:
-    """The filter that the options describe."""
     for name in status or ():
         if name not in STATUSES:
             raise typer.BadParameter(
@@ -85,5 +111,4 @@ def run_filter(
         launched_before=None if older is None else now - age_s(older, "--older"),
         stuck=stuck,
         cluster=cluster,
-        step=step,
     )

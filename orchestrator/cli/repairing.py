@@ -44,21 +44,14 @@ Undone = Annotated[
 ]
 
 
+@opt.chooses_runs
 def retry(
     context: typer.Context,
     run: ManyRuns = None,
     *,
     step: OneStep = None,
     edit: Edit = None,
-    status: opt.Status = None,
-    saga: opt.Saga = None,
-    tag: opt.Tag = None,
-    key: opt.Key = None,
-    older: opt.Older = None,
-    since: opt.Since = None,
-    text: opt.Words = None,
-    stuck: opt.StuckOnly = False,
-    cluster: opt.Cluster = None,
+    where: RunFilter,
     yes: opt.Yes = False,
     dry_run: opt.DryRun = False,
     reason: opt.Reason = "",
@@ -66,91 +59,38 @@ def retry(
     """Try parked or backing-off steps again now: of one run, or, as `saga retry --stuck`, of many."""
     call = invocation(context)
     args = None if edit is None else json_object(edit, "--edit")
-    where = opt.run_filter(
-        call.now(),
-        status=status,
-        saga=saga,
-        tag=tag,
-        key=key,
-        older=older,
-        since=since,
-        text=text,
-        stuck=stuck,
-        cluster=cluster,
-    )
-
     message = msg.Retry(at=call.now(), actor=call.actor, step=step, args=args, reason=reason)
     one_or_many(call, run, where, message, step=step, yes=yes, dry_run=dry_run)
 
 
+@opt.chooses_runs
 def compensate(
     context: typer.Context,
     run: ManyRuns = None,
     *,
-    status: opt.Status = None,
-    saga: opt.Saga = None,
-    tag: opt.Tag = None,
-    key: opt.Key = None,
-    older: opt.Older = None,
-    since: opt.Since = None,
-    text: opt.Words = None,
-    stuck: opt.StuckOnly = False,
-    cluster: opt.Cluster = None,
+    where: RunFilter,
     yes: opt.Yes = False,
     dry_run: opt.DryRun = False,
     reason: opt.Reason = "",
 ) -> None:
     """Undo runs from where they are."""
     call = invocation(context)
-    where = opt.run_filter(
-        call.now(),
-        status=status,
-        saga=saga,
-        tag=tag,
-        key=key,
-        older=older,
-        since=since,
-        text=text,
-        stuck=stuck,
-        cluster=cluster,
-    )
-
     message = msg.Compensate(at=call.now(), actor=call.actor, reason=reason)
     one_or_many(call, run, where, message, yes=yes, dry_run=dry_run)
 
 
+@opt.chooses_runs
 def cancel(
     context: typer.Context,
     run: ManyRuns = None,
     *,
-    status: opt.Status = None,
-    saga: opt.Saga = None,
-    tag: opt.Tag = None,
-    key: opt.Key = None,
-    older: opt.Older = None,
-    since: opt.Since = None,
-    text: opt.Words = None,
-    stuck: opt.StuckOnly = False,
-    cluster: opt.Cluster = None,
+    where: RunFilter,
     yes: opt.Yes = False,
     dry_run: opt.DryRun = False,
     reason: opt.Reason = "",
 ) -> None:
     """Stop runs and undo what they did."""
     call = invocation(context)
-    where = opt.run_filter(
-        call.now(),
-        status=status,
-        saga=saga,
-        tag=tag,
-        key=key,
-        older=older,
-        since=since,
-        text=text,
-        stuck=stuck,
-        cluster=cluster,
-    )
-
     message = msg.Cancel(at=call.now(), actor=call.actor, reason=reason)
     one_or_many(call, run, where, message, yes=yes, dry_run=dry_run)
 
@@ -264,7 +204,7 @@ def _one(call: Invocation, run: str, message: msg.Operation | msg.Signal, *, dry
     if dry_run:
         _foretell(call, run_id, message)
         return
-    name = type(message).__name__.lower()
+    name = msg.operation_name(message)
     taken = carry_out(call, run_id, name, lambda: call.client.operate(run_id, message))
     if call.out.json:
         call.out.data(taken)

@@ -19,6 +19,7 @@ from orchestrator.journal.bulk import (
     Outcome,
 )
 from orchestrator.journal.port import ReaderJournal, RunFilter
+from orchestrator.kernel.messages import operation_name
 from orchestrator.kernel.summary import RunSummary
 
 RUNS_MAX = 100_000
@@ -54,7 +55,7 @@ class Bulks:
 
         Raises ``InvalidInputError`` for no runs, too many, or a filter that leaves none out; ``RunNotFoundError``.
         """
-        name = type(operation).__name__.lower()
+        name = operation_name(operation)
         if name not in BULK_OPERATIONS or operation.request or operation.expects is not None:
             raise InvalidInputError(f"{name} with these fields can't be done in bulk")
         limits = limits or BulkLimits()

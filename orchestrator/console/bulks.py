@@ -113,7 +113,7 @@ class BulkDesk:
 
 def operation_of(bulk: Bulk) -> str:
     """What it does to each run, in words."""
-    name = type(bulk.message).__name__.lower()
+    name = msg.operation_name(bulk.message)
     step = bulk.message.step if isinstance(bulk.message, msg.Retry) else None
     return f"{name} {step}" if step else name
 

@@ -17,6 +17,7 @@ from orchestrator.journal.bulk import FAILURES, Bulk, BulkItem, BulkNote, Outcom
 from orchestrator.journal.port import Recorded, WriterJournal
 from orchestrator.journal.records import shard_of
 from orchestrator.kernel import events as ev
+from orchestrator.kernel.messages import operation_name
 from orchestrator.kernel.summary import RunSummary
 
 _log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class Bulks:
         """Those whose outcome is known now."""
         late = now >= bulk.wave_at + bulk.limits.settle_s
         rows = {row.run_id: row for row in self._journal.rows([item.run_id for item in sent])}
-        name = operation_name(bulk)
+        name = operation_name(bulk.message)
         looked_at = [
             row for row in rows.values() if late or row.status in _RESTS or name in _AT_ONCE
         ]
@@ -131,11 +132,6 @@ class Bulks:
         return sum(outcome in FAILURES for outcome in outcomes), len(outcomes)
 
 
-def operation_name(bulk: Bulk) -> str:
-    """What it does to each run."""
-    return type(bulk.message).__name__.lower()
-
-
 def _outcome(
     bulk: Bulk, row: RunSummary, records: Sequence[Recorded], *, late: bool
 ) -> tuple[Outcome, str] | None:
@@ -151,7 +147,7 @@ def _outcome(
     first = records[taken[0]].event
     if isinstance(first, ev.OperationRefused):
         return "refused", first.why
-    if operation_name(bulk) in _AT_ONCE or row.status in {"completed", "compensated"}:
+    if operation_name(bulk.message) in _AT_ONCE or row.status in {"completed", "compensated"}:
         return "done", ""
     again = any(
         isinstance(record.event, ev.StepParked | ev.HeuristicFound)

@@ -43,7 +43,7 @@ def operate(run: RunState, operation: msg.Operation) -> list[ev.Event]:
     try:
         return possible(run, operation)
     except OperationRefusedError as error:
-        name = type(operation).__name__.lower()
+        name = msg.operation_name(operation)
         return [
             ev.OperationRefused(
                 at=operation.at,
@@ -245,7 +245,7 @@ def _compensate(
             actor=operation.actor,
             request=operation.request,
             reason=reason,
-            operation=type(operation).__name__.lower(),
+            operation=msg.operation_name(operation),
         )
     ]
 

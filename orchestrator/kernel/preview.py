@@ -98,14 +98,14 @@ class Preview(msgspec.Struct, frozen=True):
 
 def preview(run: RunState, operation: msg.Operation | msg.Signal) -> Preview:
     """What ``operation`` would do to ``run``, which is left as it is."""
-    name = type(operation).__name__.lower()
+    name = msg.operation_name(operation)
     refused = _refusal(run, operation)
     if refused:
         return _nothing(run, name, refused)
     turn = react(run, operation)
     known = {_dispatch(command) for command in _sent(run)}
     now = [command for command in _sent(turn.run) if _dispatch(command) not in known]
-    play = _Play(replace(turn.run, paused=None))  # what happens once it goes on
+    play = _Play(replace(turn.run, paused=None, holds={}))  # what happens once it goes on
     play.to_the_end(operation.at)
     sent = [*now, *(command for command in play.sent if _identity(command) not in _ids(now))]
     touched = {command.step for command in sent} | set(play.awaited) | play.depends.keys()
@@ -304,6 +304,12 @@ def _ahead(run: RunState) -> tuple[str, ...]:
 
 def _wait(run: RunState, operation: msg.Operation | msg.Signal) -> list[str]:
     """What somebody should know of a run that is paused and stays so."""
-    if run.paused is None or isinstance(operation, msg.Pause):
+    if isinstance(operation, msg.Pause):
         return []
-    return ["the run is paused: nothing of this is sent before it is resumed"]
+    found = [
+        f"{hold.kind} {hold.name} is held: what it stops is sent once it is released"
+        for hold in run.holds.values()
+    ]
+    if run.paused is not None:
+        found.append("the run is paused: nothing of this is sent before it is resumed")
+    return found

@@ -122,3 +122,19 @@ def test_upgrading_finds_the_incidents_of_runs_that_were_stuck_before(
     (found,) = differences(journal)
     assert found == f"cluster {one.cluster}: the index has 0 incidents of it, the runs have 1"
     journal.close()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("pause",), ("resume",), ("bulk", "start", "pause"), ("bulk", "start", "resume")],
+    ids=" ".join,
+)
+def test_pausing_and_bulk_operations_choose_the_runs_of_a_cluster(
+    stage: Stage, command: tuple[str, ...]
+) -> None:
+    many, few = two_sagas(stage)
+    matched = [
+        stage.json(*command, "--cluster", cluster, "--dry-run")["matched"]
+        for cluster in (many, few)
+    ]
+    assert matched == [2, 1]
