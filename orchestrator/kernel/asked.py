@@ -15,6 +15,8 @@ OPERATION_OF: Mapping[str, str] = {
     "IncidentAcknowledged": "acknowledge",
     "RunPaused": "pause",
     "RunResumed": "resume",
+    "HoldPlaced": "hold",
+    "HoldReleased": "release",
 }
 """The operation behind each type of event that only an operation leads to."""
 OPERATIONS = (*OPERATION_OF.values(), "compensate", "cancel")

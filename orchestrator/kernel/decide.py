@@ -14,8 +14,9 @@ from orchestrator.kernel import events as ev
 from orchestrator.kernel import messages as msg
 from orchestrator.kernel.backoff import ALWAYS_FINAL, delay_s
 from orchestrator.kernel.evolve import evolve, launched
+from orchestrator.kernel.hold import hold, release
 from orchestrator.kernel.operate import operate
-from orchestrator.kernel.pause import goes_on
+from orchestrator.kernel.pause import clock_stands, goes_on, lost_s
 from orchestrator.kernel.program import RESULT, Program
 from orchestrator.kernel.state import (
     ENDED,
@@ -87,7 +88,11 @@ def _meaning(run: RunState, message: msg.Message) -> list[ev.Event]:
             return _timer(run, message)
         case msg.Signal():
             return _signal(run, message)
-        case msg.Launch():
+        case msg.Hold():
+            return hold(run, message)
+        case msg.Release():
+            return release(run, message)
+        case msg.Launch() | msg.Noted():
             return []
         case _:
             return operate(run, message)
@@ -221,12 +226,11 @@ def _retry_at(
     if policy.attempts is not None and failed >= policy.attempts:
         return None
     at = message.at + delay_s(policy, failed, f"{run.run_id}:{message.step}:{message.kind}")
-    pause = run.paused
-    lost_s = 0.0 if pause is None else pause.lost_s(step.since, message.at)
-    if policy.budget_s is not None and at > step.since + policy.budget_s + lost_s:
+    stood_s = 0.0 if goes_on(run, message.step) else lost_s(run, step.since, message.at)
+    if policy.budget_s is not None and at > step.since + policy.budget_s + stood_s:
         return None
-    lost_s = 0.0 if pause is None else pause.lost_s(0.0, message.at)
-    if message.kind == "do" and run.deadline is not None and at > run.deadline + lost_s:
+    stood_s = lost_s(run, 0.0, message.at) if clock_stands(run) else 0.0
+    if message.kind == "do" and run.deadline is not None and at > run.deadline + stood_s:
         return None
     return at
 
@@ -236,15 +240,15 @@ def _policy(call: Call, kind: ev.CommandKind) -> RetryPolicy:
 
 
 def _timer(run: RunState, message: msg.TimerFired) -> list[ev.Event]:
-    if run.paused is not None and (message.step is None or not _is_voting(run, message.step)):
-        return []
     if message.step is None:
         if run.deadline is None or message.at < run.deadline or not interruptible(run):
+            return []
+        if clock_stands(run):
             return []
         reason = f"the saga's timeout of {run.program.plan.timeout_s:g} s is over"
         return [ev.CompensationStarted(at=message.at, reason=reason)]
     step = run.steps.get(message.step)
-    if step is None or message.at < step.due:
+    if step is None or message.at < step.due or not goes_on(run, message.step):
         return []
     if step.status is Status.SLEEPING:
         return [ev.SleepEnded(at=message.at, step=message.step)]
@@ -253,10 +257,6 @@ def _timer(run: RunState, message: msg.TimerFired) -> list[ev.Event]:
     if step.status is Status.VOTING:
         return decide_group.timed_out(run, message.step, message.at)
     return []
-
-
-def _is_voting(run: RunState, key: str) -> bool:
-    return key in run.steps and goes_on(run, key)
 
 
 def _signal(run: RunState, message: msg.Signal) -> list[ev.Event]:

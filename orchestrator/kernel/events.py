@@ -25,6 +25,9 @@ nothing and needs no second phase; ``committed``: asked to commit in one phase, 
 AfterAbort = Literal["retry", "fail", "refuse", "park"]
 """What becomes of an atomic group once it is taken back."""
 
+HoldKind = Literal["saga", "service"]
+"""What an operator can hold as a whole."""
+
 Found = Literal["rollback", "commit", "protocol error"]
 """What a branch did against the decision; the last: it says that it was never asked to vote."""
 
@@ -162,6 +165,46 @@ class RunPaused(_Event, frozen=True):
 class RunResumed(_Event, frozen=True):
     """An operator had a paused run go on; what had time left when it was paused has as much now."""
 
+    reason: str = ""
+
+
+class RunHeld(_Event, frozen=True):
+    """A hold of its saga, or of a service that it calls, has reached the run; actor and reason are the hold's."""
+
+    hold: str
+    """The hold's id."""
+    kind: HoldKind
+    name: str
+    reason: str = ""
+    undos: bool = False
+    """Of a saga: compensation stands still too."""
+    unsent: tuple[str, ...] = ()
+    """Atomic groups that are outstanding and none of whose branches was asked for a vote."""
+
+
+class RunReleased(_Event, frozen=True):
+    """A hold has ended for the run; what had time left has as much now."""
+
+    hold: str
+    reason: str = ""
+
+
+class HoldPlaced(_Event, frozen=True):
+    """An operator holds a saga or a service: an event of no run, under ``kind:name`` instead of a run's id."""
+
+    hold: str
+    kind: HoldKind
+    name: str
+    reason: str = ""
+    undos: bool = False
+
+
+class HoldReleased(_Event, frozen=True):
+    """An operator ended a hold: an event of no run, as ``HoldPlaced``."""
+
+    hold: str
+    kind: HoldKind
+    name: str
     reason: str = ""
 
 
@@ -340,4 +383,8 @@ Event = (
     | IncidentAcknowledged
     | RunPaused
     | RunResumed
+    | RunHeld
+    | RunReleased
+    | HoldPlaced
+    | HoldReleased
 )

@@ -17,6 +17,7 @@ from orchestrator.errors import IllegalEventError
 from orchestrator.kernel import events as ev
 from orchestrator.kernel import evolve_incident
 from orchestrator.kernel.evolve_group import halt_groups, handler_of
+from orchestrator.kernel.hold import held, released
 from orchestrator.kernel.pause import paused, resumed
 from orchestrator.kernel.program import Program, callback_name
 from orchestrator.kernel.state import (
@@ -393,4 +394,6 @@ _APPLY: dict[type, Callable[[RunState, Any], None]] = {
     ev.IncidentAcknowledged: evolve_incident.acknowledged,
     ev.RunPaused: paused,
     ev.RunResumed: resumed,
+    ev.RunHeld: held,
+    ev.RunReleased: released,
 }

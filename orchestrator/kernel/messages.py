@@ -9,7 +9,14 @@ from typing import Any, Literal
 
 import msgspec
 
-from orchestrator.kernel.events import CommandKind, Failure, Vote
+from orchestrator.kernel.events import (
+    CommandKind,
+    Failure,
+    HoldKind,
+    HoldPlaced,
+    HoldReleased,
+    Vote,
+)
 
 Outcome = Literal[
     "succeeded",
@@ -164,9 +171,41 @@ class Resume(_Asked, frozen=True):
     reason: str = ""
 
 
+class Hold(_Message, frozen=True):
+    """A hold is in force for the run. ``at`` is when the coordinator found that; the actor is the hold's."""
+
+    hold: str
+    kind: HoldKind
+    name: str
+    reason: str = ""
+    undos: bool = False
+    unsent: tuple[str, ...] = ()
+    """Atomic groups of which the coordinator knows that none of their branches was asked for a vote."""
+
+
+class Release(_Message, frozen=True):
+    """A hold is in force no more."""
+
+    hold: str
+    reason: str = ""
+
+
+class Noted(_Message, frozen=True):
+    """What an operator did to no run but to a saga or a service: it is in force, and has to be in the log."""
+
+    event: HoldPlaced | HoldReleased
+
+
 class Recovered(_Message, frozen=True):
     """Another coordinator took the run over from the journal: what wasn't decided is aborted."""
 
 
 Operation = Retry | Skip | Resolve | Compensate | Cancel | Forget | Acknowledge | Pause | Resume
-Message = Launch | Reply | Expired | TimerFired | Signal | Recovered | Operation
+Message = (
+    Launch | Reply | Expired | TimerFired | Signal | Recovered | Hold | Release | Noted | Operation
+)
+
+
+def operation_name(message: Operation | Signal) -> str:
+    """What an operator asked for, in one word: the name in events, previews, audits and commands."""
+    return type(message).__name__.lower()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from orchestrator.kernel.commands import Command, Execute, Timer
-from orchestrator.kernel.pause import goes_on
+from orchestrator.kernel.pause import clock_stands, goes_on
 from orchestrator.kernel.state import (
     EXECUTING,
     KIND,
@@ -25,9 +25,10 @@ from orchestrator.kernel.two_phase import is_one_phase, node_of, second_phase
 def pending(run: RunState) -> list[Command]:
     """The commands that must be outstanding, in the order their steps began."""
     commands: list[Command] = []
+    stopped = run.paused is not None or bool(run.holds)
     for key, step in run.steps.items():
         status = step.status
-        if status not in OUTSTANDING or (run.paused is not None and not goes_on(run, key)):
+        if status not in OUTSTANDING or (stopped and not goes_on(run, key)):
             continue
         if status in EXECUTING:
             commands.append(_execute(run, key, step))
@@ -36,7 +37,7 @@ def pending(run: RunState) -> list[Command]:
         elif step.due != math.inf:
             commands.append(Timer(key, step.due))
     deadline = run.deadline
-    if deadline is not None and run.paused is None and interruptible(run):
+    if deadline is not None and not clock_stands(run) and interruptible(run):
         commands.append(Timer(None, deadline))
     return commands
 

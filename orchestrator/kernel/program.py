@@ -49,7 +49,17 @@ class Place:
 class Program:
     """A plan and its index."""
 
-    __slots__ = ("grouped", "hash", "irreversible", "named", "places", "plan", "root", "scopes")
+    __slots__ = (
+        "grouped",
+        "hash",
+        "irreversible",
+        "named",
+        "places",
+        "plan",
+        "root",
+        "scopes",
+        "services",
+    )
 
     def __init__(self, plan: Plan, plan_hash: str | None = None) -> None:
         self.plan = plan
@@ -69,6 +79,8 @@ class Program:
         for event in CALLBACKS:
             for position, call in enumerate(plan.callbacks.get(event, ())):
                 self.named[callback_name(event, position)] = call
+        self.services = {node.service for node in self.named.values() if isinstance(node, Call)}
+        """Those that it calls, callbacks and the branches of groups among them."""
 
     def call(self, name: str) -> Call:
         """The step of this name, which must be a participant's action."""

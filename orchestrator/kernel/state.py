@@ -17,6 +17,7 @@ import msgspec
 from orchestrator.definition.plan import Call
 from orchestrator.kernel.events import AfterAbort, CommandKind, Failure, Found
 from orchestrator.kernel.program import Program
+from orchestrator.kernel.standing import Held, Paused
 
 
 class Phase(StrEnum):
@@ -112,20 +113,6 @@ class OpenIncident(msgspec.Struct, gc=False, frozen=True):
     ack_reason: str = ""
 
 
-class Paused(msgspec.Struct, gc=False, frozen=True):
-    """Who had a run stand still, and what was under way then."""
-
-    at: float
-    actor: str
-    reason: str
-    under_way: dict[str, int]
-    """Steps that may have been sent before, with their attempt; all else that is outstanding never was."""
-
-    def lost_s(self, since: float, at: float) -> float:
-        """How much time up to ``at`` the pause has taken from what counts from ``since``."""
-        return max(0.0, at - max(self.at, since))
-
-
 class RunState(msgspec.Struct, gc=False):
     """One run. Never changed once it is handed out."""
 
@@ -162,8 +149,12 @@ class RunState(msgspec.Struct, gc=False):
     result: Any = None
     ended_at: float | None = None
     paused: Paused | None = None
+    holds: dict[str, Held] = {}
+    """Those in force for it, by their ids. A dict of a state is never changed, but replaced."""
+    stood_at: float = 0.0
+    """When a pause or a hold last began or ended: time that was lost before is accounted for."""
     rested_s: float = 0.0
-    """How long it has stood still, the present pause not counted."""
+    """How long its clock has stood still up to ``stood_at``."""
     incidents: int = 0
     """How many were opened so far, those of callbacks aside."""
     open_incidents: dict[str, OpenIncident] = {}
@@ -173,7 +164,7 @@ class RunState(msgspec.Struct, gc=False):
 
     @property
     def deadline(self) -> float | None:
-        """When the saga's own timeout is over, a present pause not counted; None without one, or past the pivot."""
+        """When the saga's own timeout is over, but for what was lost since ``stood_at``; None past the pivot."""
         timeout_s = self.program.plan.timeout_s
         if timeout_s is None or self.pivoted:
             return None
@@ -300,7 +291,16 @@ def backing_off(step: StepState, at: float) -> bool:
 def never_sent(run: RunState, key: str) -> bool:
     """Whether an outstanding step surely wasn't: it began while the run stood still."""
     step = run.steps[key]
-    return run.paused is not None and key not in run.paused.under_way and not step.reached
+    if step.reached or (run.paused is None and not run.holds):
+        return False
+    if run.paused is not None and key not in run.paused.under_way:
+        return True
+    node = run.program.named[step.name]
+    service = node.service if isinstance(node, Call) else ""
+    return any(
+        key not in hold.under_way and (hold.kind == "saga" or hold.name == service)
+        for hold in run.holds.values()
+    )
 
 
 def only_its_reply_settles(run: RunState, step: StepState, at: float) -> bool:

@@ -9,7 +9,11 @@ from typing import Any, Literal
 import msgspec
 
 from orchestrator.kernel.incidents import Incident, incidents
+from orchestrator.kernel.pause import goes_on
+from orchestrator.kernel.standing import Held
 from orchestrator.kernel.state import (
+    ENDED,
+    EXECUTING,
     OUTSTANDING,
     PARKED,
     Phase,
@@ -22,7 +26,7 @@ _WAITING = frozenset({Status.WAITING, Status.SLEEPING})
 RunStatus = Literal[
     "accepted", "running", "compensating", "paused", "stuck", "completed", "compensated"
 ]
-"""Paused: an operator had it stand still. A paused run that needs a person is stuck all the same."""
+"""Paused: an operator had it, or its saga, stand still. A paused run that needs a person is stuck all the same."""
 
 
 class RunSummary(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
@@ -89,7 +93,7 @@ def _status(run: RunState, parked: tuple[str, ...]) -> RunStatus:
             return "compensated"
         case Phase.FORWARD | Phase.COMPENSATING if parked:
             return "stuck"
-        case Phase.FORWARD | Phase.COMPENSATING if run.paused is not None:
+        case Phase.FORWARD | Phase.COMPENSATING if run.paused is not None or _saga_held(run):
             return "paused"
         case Phase.FORWARD:
             return "running"
@@ -104,7 +108,30 @@ def _reason(run: RunState, parked: tuple[str, ...]) -> str:
         why = f": {run.paused.reason}" if run.paused.reason else ""
         by = f" by {run.paused.actor}" if run.paused.actor else ""
         return f"paused{by}{why}"
+    for hold in run.holds.values() if run.phase not in ENDED else ():
+        if hold is _saga_held(run) or any(_waits_for(run, key, hold) for key in run.steps):
+            return _held_by(hold)
     return run.reason
+
+
+def _saga_held(run: RunState) -> Held | None:
+    """The hold of its saga that stops it."""
+    for hold in run.holds.values():
+        if hold.kind == "saga" and (hold.undos or run.phase is Phase.FORWARD):
+            return hold
+    return None
+
+
+def _waits_for(run: RunState, key: str, hold: Held) -> bool:
+    if run.steps[key].status not in EXECUTING or goes_on(run, key):
+        return False
+    return hold.kind == "service" and run.call(key).service == hold.name
+
+
+def _held_by(hold: Held) -> str:
+    by = f" by {hold.actor}" if hold.actor else ""
+    why = f": {hold.reason}" if hold.reason else ""
+    return f"{hold.kind} {hold.name} held{by}{why}"
 
 
 def _held(run: RunState) -> tuple[tuple[str, ...], tuple[str, ...]]:
