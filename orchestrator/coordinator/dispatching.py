@@ -43,12 +43,14 @@ class Dispatcher:
         republish_s: float,
         clock: Callable[[], float],
         counts: Counter[str],
+        stopped: Callable[[Outgoing, LiveRun], bool],
     ) -> None:
         self._shards = shards
         self._transport = transport
         self._republish_s = republish_s
         self._clock = clock
         self._counts = counts
+        self._stopped = stopped
         self._timers = Timers()
         self._outbox = Outbox(bundle)
         self._traces = Traces()
@@ -123,7 +125,8 @@ class Dispatcher:
         """
         now = self._clock()
         sent: dict[Identity, Lane | None] = {}
-        if live.state.paused is not None:
+        stopped = live.state.paused is not None or live.state.holds
+        if stopped:
             live.flying |= {one for one, lane in live.sent.items() if lane not in (None, NOWHERE)}
         for command in pending(live.state):
             if not isinstance(command, Execute):
@@ -158,7 +161,7 @@ class Dispatcher:
         live.sent = sent
         if live.state.trace:
             self._traces.settled(run_id, live)
-        if live.state.paused is None:
+        if not stopped:
             live.flying.clear()
 
     def _await(self, owned: OwnedShard, run_id: str, live: LiveRun, timer: Timer) -> Identity:
@@ -220,6 +223,11 @@ class Dispatcher:
         identity = (command.step, command.kind, command.attempt)
         if live is None or identity not in live.sent or not _is_still_due(live, command):
             owned.held -= 1
+            return False
+        if self._stopped(out, live):
+            owned.held -= 1
+            live.sent[identity] = None
+            self._alarm(owned, out.run_id, command, "dispatch", self._clock() + self._republish_s)
             return False
         return True
 

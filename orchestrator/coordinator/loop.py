@@ -19,6 +19,7 @@ from tenacity.stop import stop_when_event_set
 
 from orchestrator.coordinator.bulks import Bulks
 from orchestrator.coordinator.dispatching import Dispatcher
+from orchestrator.coordinator.holds import Holds
 from orchestrator.coordinator.inquiries import Inquiries
 from orchestrator.coordinator.kept import Kept
 from orchestrator.coordinator.live import LiveRun, OwnedShard
@@ -91,6 +92,7 @@ class Coordinator:
         self._ownership = Ownership(
             journal, self._programs, options.owner, options.lease_s, self._forget
         )
+        self._holds = Holds(journal, self._ownership.shards, clock)
         self._dispatcher = Dispatcher(
             self._ownership.shards,
             transport,
@@ -98,6 +100,7 @@ class Coordinator:
             options.republish_s,
             clock,
             self.counts,
+            self._holds.stops,
         )
         self._bulks = Bulks(journal, lambda: self.shards, clock)
         self._inquiries = Inquiries(transport, self._ownership, self.counts)
@@ -210,7 +213,9 @@ class Coordinator:
     def _gain_shards(self) -> None:
         now = self._clock()
         self._catch_up()
+        self._holds.look()
         for owned, offsets in self._ownership.refresh(now):
+            self._holds.gained(owned)
             _log.info(
                 "writing shard %d, epoch %d, %d open runs",
                 owned.number,
@@ -254,6 +259,7 @@ class Coordinator:
             self._inbox_at = now
             arrivals += self._inbox(shards)
         arrivals += self._dispatcher.woken(now, self._options.batch)
+        arrivals += self._holds.arrivals(self._options.batch)  # last: see ``Recovered``
         return received, arrivals
 
     def _inbox(self, shards: list[int]) -> list[Arrival]:
@@ -279,7 +285,7 @@ class Coordinator:
         next_at = self._dispatcher.next_at
         if next_at is not None:
             patience_s = min(patience_s, next_at - self._clock())
-        if self._recovered:
+        if self._recovered or self._holds.waiting:
             patience_s = 0.0
         if self._kept.until is not None:
             patience_s = min(patience_s, self._kept.until - self._clock())
@@ -364,6 +370,7 @@ class Coordinator:
             self._dispatcher.want(owned, run_id, live)
             if live.state.open:
                 owned.runs[run_id] = live
+                self._holds.changed(owned.number, run_id, live)
             elif owned.runs.pop(run_id, None) is not None:
                 self._dispatcher.finished(run_id, live)
 

@@ -19,7 +19,7 @@ from orchestrator.journal.port import ShardWrite
 from orchestrator.kernel.decide import launch, react
 from orchestrator.kernel.decide_group import is_waitable
 from orchestrator.kernel.events import Event, OperationRefused
-from orchestrator.kernel.messages import Launch, Message, Reply
+from orchestrator.kernel.messages import Launch, Message, Noted, Reply
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.summary import RunSummary, summarize
 from orchestrator.telemetry.bound import Subject, bind, unbind
@@ -158,6 +158,9 @@ class Decisions:
 
     def _decide(self, draft: Draft, arrival: Arrival) -> None:
         message = arrival.message
+        if isinstance(message, Noted):
+            draft.events.append((arrival.run_id, message.event))
+            return
         current = draft.changed.get(arrival.run_id) or draft.owned.runs.get(arrival.run_id)
         if isinstance(message, Launch):
             if current is None:

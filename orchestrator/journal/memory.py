@@ -17,6 +17,7 @@ from orchestrator.journal.launches import LaunchRow, launch_rows, plans_of
 from orchestrator.journal.leases import FORGET_AFTER_TTLS
 from orchestrator.journal.matching import counted, found_run, page_of
 from orchestrator.journal.memory_bulks import MemoryBulks
+from orchestrator.journal.memory_holds import MemoryHolds
 from orchestrator.journal.memory_tables import Backup, ShardTable, Tables
 from orchestrator.journal.plans import check_same
 from orchestrator.journal.port import (
@@ -50,7 +51,7 @@ from orchestrator.kernel.messages import Launch, Message
 from orchestrator.kernel.summary import RunSummary
 
 
-class MemoryJournal(MemoryBulks):
+class MemoryJournal(MemoryBulks, MemoryHolds):
     """A ``Journal`` that forgets everything with its process."""
 
     def __init__(self, shards: int = DEFAULT_SHARDS) -> None:
@@ -315,7 +316,7 @@ class MemoryJournal(MemoryBulks):
             runs: dict[str, RunSummary] = {}
             for shard in self._tables.shards:
                 for run_id, rows in shard.by_run.items():
-                    if run_id:
+                    if rows[0].type == "RunLaunched":
                         events = [recorded(row) for row in rows]
                         runs[run_id] = summarize(self.plan(log.plan_of(events)), events)
             for shard_number, run_id, data in self._tables.inbox.values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import copy
 
+from orchestrator.journal.hold import Hold
 from orchestrator.journal.memory_bulks import BulkTables
 from orchestrator.journal.records import Row
 from orchestrator.kernel.summary import RunSummary
@@ -51,13 +52,14 @@ class Tables:
         self.runs: dict[str, RunSummary] = {}
         self.plans: dict[str, bytes] = {}
         self.notices: dict[str, float] = {}
+        self.holds: dict[str, Hold] = {}
         self.of_bulks = BulkTables()
 
     def copied(self) -> Tables:
         """For a transaction that may roll back."""
         other = copy(self)
         other.shards = [shard.copied() for shard in self.shards]
-        for name in ("alive", "inbox", "keys", "runs", "plans", "notices"):
+        for name in ("alive", "inbox", "keys", "runs", "plans", "notices", "holds"):
             setattr(other, name, dict(getattr(self, name)))
         other.of_bulks = self.of_bulks.copied()
         return other

@@ -17,6 +17,8 @@ from orchestrator.journal.schema import ANCHOR, AUDITED, EVENT, RUN
 from orchestrator.kernel.asked import OPERATION_OF, OPERATIONS, operation_of
 
 _PLACE = (EVENT.c.at, EVENT.c.shard, EVENT.c.offset)
+_SAGA = "saga:"
+"""What the subject of a saga's hold begins with; a run's id has no colon."""
 _NAMED = {"cancel", "resolve"}
 """Operations that ``CompensationStarted`` names; any other that somebody asked for is ``compensate``."""
 
@@ -67,6 +69,8 @@ def unlinked(rows: Iterable[Row], hashes: Mapping[int, str]) -> dict[str, list[i
 
 def operated(row: Row, saga: str) -> Operated:
     """A row of the log as an operation; one that was tampered with until it can't be read is shown as it stands."""
+    if row.type in {"HoldPlaced", "HoldReleased"} and row.run_id.startswith(_SAGA):
+        saga = row.run_id.removeprefix(_SAGA)
     try:
         return Operated(recorded(row), saga)
     except IllegalEventError:
@@ -154,9 +158,9 @@ def _conditions(where: OperationFilter) -> list[ColumnElement[bool]]:
     if where.operation is not None:
         found.append(_of_operation(where.operation))
     if where.saga is not None:
-        found.append(RUN.c.saga == where.saga)
+        found.append(_of_sagas((where.saga,)))
     if where.sagas:
-        found.append(RUN.c.saga.in_(where.sagas))
+        found.append(_of_sagas(where.sagas))
     if where.run is not None:
         found.append(EVENT.c.run_id == where.run)
     if where.after is not None:
@@ -166,6 +170,11 @@ def _conditions(where: OperationFilter) -> list[ColumnElement[bool]]:
     if where.refused:
         found.append(EVENT.c.type == "OperationRefused")
     return found
+
+
+def _of_sagas(sagas: Sequence[str]) -> ColumnElement[bool]:
+    held = EVENT.c.run_id.in_([f"{_SAGA}{saga}" for saga in sagas])
+    return or_(RUN.c.saga.in_(sagas), held)
 
 
 def _of_operation(operation: str) -> ColumnElement[bool]:

@@ -13,6 +13,7 @@ import msgspec
 
 from orchestrator.definition.plan import Plan
 from orchestrator.journal.bulk import BulkJournal
+from orchestrator.journal.hold import HoldJournal
 from orchestrator.kernel.events import CommandKind, Event
 from orchestrator.kernel.messages import Message
 from orchestrator.kernel.summary import RunSummary
@@ -195,7 +196,7 @@ Summarize = Callable[[Plan, list[Recorded]], RunSummary]
 """Makes a run's read-model row from its plan and its events."""
 
 
-class WriterJournal(BulkJournal, Protocol):
+class WriterJournal(BulkJournal, HoldJournal, Protocol):
     """What a coordinator needs. Errors: ``FencedError``, ``OutcomeUnknownError``, ``JournalUnavailableError``."""
 
     def shards(self) -> int:
@@ -252,7 +253,7 @@ class WriterJournal(BulkJournal, Protocol):
         ...
 
 
-class ReaderJournal(BulkJournal, Protocol):
+class ReaderJournal(BulkJournal, HoldJournal, Protocol):
     """What clients and views need."""
 
     def launch(self, requests: Sequence[LaunchRequest], session: Any = None) -> list[Launched]:

@@ -32,7 +32,8 @@ _Counter = BigInteger().with_variant(Integer(), "sqlite")
 
 AUDITED = """
     type IN ('StepRetried', 'StepSkipped', 'StepResolved', 'HeuristicForgotten', 'SignalReceived',
-        'IncidentAcknowledged', 'RunPaused', 'RunResumed', 'OperationRefused')
+        'IncidentAcknowledged', 'RunPaused', 'RunResumed', 'HoldPlaced', 'HoldReleased',
+        'OperationRefused')
     OR (type = 'CompensationStarted' AND actor <> '')
 """
 """Which events are somebody's doing. An index holds them alone, so an audit is as fast beside a million runs."""
@@ -178,6 +179,19 @@ BULK_ITEM = Table(
     Index("saga_bulk_item_outcome", "bulk", "outcome", "position"),
 )
 """The runs of each, in the order they are taken."""
+
+HOLD = Table(
+    "saga_hold",
+    METADATA,
+    Column("id", _Ordered, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("name", _Ordered, nullable=False),
+    Column("placed_at", Double, nullable=False),
+    Column("in_force", Boolean, nullable=False),
+    Column("data", Text, nullable=False),
+    Index("saga_hold_in_force", "kind", "name", unique=True),
+)
+"""Holds of sagas and services, ended ones too; the index is of those in force, so that there is one of each."""
 
 PLAN = Table(
     "saga_plan",

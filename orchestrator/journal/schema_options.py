@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from sqlalchemy import Index, Table, text
 
-from orchestrator.journal.schema import AUDITED, EVENT, INBOX, RUN, SHARD
+from orchestrator.journal.schema import AUDITED, EVENT, HOLD, INBOX, RUN, SHARD
 
 _PARTIAL = {
     "saga_run_open": "open",
     "saga_run_ended": "NOT open",
     "saga_event_audit": AUDITED,
+    "saga_hold_in_force": "in_force",
 }
 
 
@@ -22,7 +23,7 @@ def complete() -> None:
     _fill(SHARD, 10)
     _fill(RUN, 70)  # room to update a row where it stands
     INBOX.dialect_options["sqlite"]["autoincrement"] = True  # an id is never used again
-    for index in EVENT.indexes | RUN.indexes:
+    for index in EVENT.indexes | RUN.indexes | HOLD.indexes:
         condition = _PARTIAL.get(str(index.name))
         if condition is not None:
             _limit(index, condition)

@@ -29,6 +29,7 @@ from orchestrator.journal import (
 from orchestrator.journal.bulk_rows import SEND, SEND_POSTGRESQL, SqlBulks
 from orchestrator.journal.database import Database, meaning
 from orchestrator.journal.held_connection import HeldConnection
+from orchestrator.journal.hold_rows import SqlHolds
 from orchestrator.journal.plans import PlanStore
 from orchestrator.journal.port import (
     Archived,
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 
-class SqlJournal(SqlBulks):
+class SqlJournal(SqlBulks, SqlHolds):
     """A ``Journal`` in a database whose tables ``upgrade`` has made.
 
     ``source`` is a URL or an engine. A PostgreSQL engine is used as it is (and stays open after ``close``); of a

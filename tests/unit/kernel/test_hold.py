@@ -65,7 +65,7 @@ def test_a_held_saga_goes_no_further_and_takes_answers() -> None:
 
 
 @pytest.mark.parametrize(("undos", "out"), [(False, ["undo b 1"]), (True, [])])
-def test_a_held_saga_undoes_on_unless_asked_otherwise(undos: bool, out: list[str]) -> None:
+def test_a_held_saga_undoes_on_unless_asked_otherwise(*, undos: bool, out: list[str]) -> None:
     play = Play(plan(call("a"), call("b")))
     play.reply("a")
     hold(play, undos=undos)
@@ -178,7 +178,7 @@ def test_a_resumed_run_of_a_held_saga_says_what_holds_it() -> None:
 
 
 @pytest.mark.parametrize("twice", [True, False])
-def test_a_log_that_holds_twice_or_releases_what_is_free_is_illegal(twice: bool) -> None:
+def test_a_log_that_holds_twice_or_releases_what_is_free_is_illegal(*, twice: bool) -> None:
     play = Play(plan(call("a")))
     bad: ev.Event = ev.RunReleased(at=1.0, hold="h")
     if twice:
