@@ -152,6 +152,7 @@ def test_a_run_that_nobody_told_is_told_by_the_successor() -> None:
     house.coordinators[1].turn(0)  # knows of it, and holds no shard
     house.coordinators.pop(0).close()
     assert house.events() == ["RunLaunched"]
+    house.now += 20  # when it looks for free leases
     house.turns()
     assert house.events() == ["RunLaunched", "RunHeld"]
 
