@@ -18,6 +18,7 @@ from orchestrator.cli import (
     desk,
     doubting,
     figures,
+    holding,
     incidents,
     launching,
     linting,
@@ -59,6 +60,7 @@ app.command("show", rich_help_panel=_LOOK)(showing.show)
 app.command("events", rich_help_panel=_LOOK)(showing.events)
 app.command("watch", rich_help_panel=_LOOK)(showing.watch)
 app.command("audit", rich_help_panel=_LOOK)(auditing.audit)
+app.command("holds", rich_help_panel=_LOOK)(holding.holds)
 app.command("stats", rich_help_panel=_LOOK)(figures.stats)
 app.add_typer(incidents.incidents, name="incidents", rich_help_panel=_LOOK)
 app.command("retry", rich_help_panel=_REPAIR)(repairing.retry)
@@ -69,6 +71,8 @@ app.command("compensate", rich_help_panel=_REPAIR)(repairing.compensate)
 app.command("cancel", rich_help_panel=_REPAIR)(repairing.cancel)
 app.command("pause", rich_help_panel=_REPAIR)(pausing.pause)
 app.command("resume", rich_help_panel=_REPAIR)(pausing.resume)
+app.command("hold", rich_help_panel=_REPAIR)(holding.hold)
+app.command("release", rich_help_panel=_REPAIR)(holding.release)
 app.command("signal", rich_help_panel=_REPAIR)(repairing.signal)
 app.command("plans", rich_help_panel=_PLANS)(plans.plans)
 app.command("draw", rich_help_panel=_PLANS)(plans.draw)

@@ -83,7 +83,7 @@ def _show(call: Invocation, page: AuditPage) -> None:
             Text(f"{datetime.fromtimestamp(entry.at, UTC):%Y-%m-%d %H:%M:%S}", style="dim"),
             Text(entry.actor),
             Text(_what(entry), style="red" if entry.refused or not entry.intact else ""),
-            Text(ids[entry.run_id], style="bold"),
+            Text(ids[entry.run_id] if entry.is_on_run else entry.run_id, style="bold"),
             Text(_state(entry.before, entry.step_before)),
             Text(_state(entry.after, entry.step_after)),
             Text(f"refused: {entry.refused}" if entry.refused else entry.reason),

@@ -8,10 +8,13 @@ from typing import Any, Generic, TypeVar, TypeVarTuple
 
 from orchestrator.client.bulk import Bulks
 from orchestrator.client.client import Client
+from orchestrator.client.hold import HoldPreview, Holds
 from orchestrator.client.run import Run
 from orchestrator.journal.audit import AuditPage
 from orchestrator.journal.bulk import Bulk, BulkItem, BulkLimits, BulkOperation, Outcome
+from orchestrator.journal.hold import Hold
 from orchestrator.journal.port import ClusterPage, OperationFilter, Page, Recorded, RunFilter
+from orchestrator.kernel.events import HoldKind
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.summary import RunSummary
 
@@ -102,6 +105,39 @@ class AsyncBulks:
         return await asyncio.to_thread(self._bulks.abort, bulk_id, reason=reason, expects=expects)
 
 
+class AsyncHolds:
+    """``Holds`` for asyncio; what a call does and raises is said there."""
+
+    def __init__(self, holds: Holds) -> None:
+        self._holds = holds
+
+    async def place(
+        self,
+        kind: HoldKind,
+        name: str,
+        *,
+        undos: bool = False,
+        reason: str = "",
+        hold_id: str = "",
+    ) -> Hold:
+        """Hold a saga or a service."""
+        return await asyncio.to_thread(
+            self._holds.place, kind, name, undos=undos, reason=reason, hold_id=hold_id
+        )
+
+    async def release(self, kind: HoldKind, name: str, *, reason: str = "") -> Hold:
+        """End the hold in force."""
+        return await asyncio.to_thread(self._holds.release, kind, name, reason=reason)
+
+    async def list(self, limit: int = 1_000, *, in_force: bool = True) -> Sequence[Hold]:
+        """The newest first; those in force, or all."""
+        return await asyncio.to_thread(self._holds.list, limit, in_force=in_force)
+
+    async def preview(self, kind: HoldKind, name: str) -> HoldPreview:
+        """The open runs that a hold would concern, or does."""
+        return await asyncio.to_thread(self._holds.preview, kind, name)
+
+
 class AsyncClient:
     """``Client`` for asyncio; what a call does and raises is said there."""
 
@@ -112,6 +148,11 @@ class AsyncClient:
     def bulk(self) -> AsyncBulks:
         """Operations on many runs that are records of their own."""
         return AsyncBulks(self._client.bulk)
+
+    @property
+    def holds(self) -> AsyncHolds:
+        """Sagas and services that are stopped as a whole."""
+        return AsyncHolds(self._client.holds)
 
     async def launch(
         self,

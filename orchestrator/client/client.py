@@ -16,14 +16,12 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from orchestrator.client.bulk import Bulks
+from orchestrator.client.hold import Holds
 from orchestrator.client.run import Run
 from orchestrator.client.traced import sending, traced
 from orchestrator.definition.saga import Saga
 from orchestrator.definition.values import check_size, encode
-from orchestrator.errors import (
-    RunNotFoundError,
-    UnknownSagaError,
-)
+from orchestrator.errors import RunNotFoundError, UnknownSagaError
 from orchestrator.journal.audit import AuditPage, audit
 from orchestrator.journal.port import (
     ClusterPage,
@@ -320,6 +318,11 @@ class Client:
     def bulk(self) -> Bulks:
         """Operations on many runs that are records of their own."""
         return Bulks(self._journal, self._actor, self._clock, self._poke)
+
+    @property
+    def holds(self) -> Holds:
+        """Sagas and services that are stopped as a whole."""
+        return Holds(self._journal, self._actor, self._clock, self._poke)
 
     def _operate(self, run_id: str, operation: msg.Operation) -> None:
         row = self._journal.find(run_id)

@@ -11,7 +11,7 @@ import msgspec
 from orchestrator.errors import IllegalEventError
 from orchestrator.journal.port import Operated, OperationFilter, ReaderJournal, Recorded
 from orchestrator.kernel import events as ev
-from orchestrator.kernel.asked import OPERATION_OF, operation_of
+from orchestrator.kernel.asked import OF_NO_RUN, OPERATION_OF, operation_of
 from orchestrator.kernel.evolve import evolve, launched
 from orchestrator.kernel.program import Program
 from orchestrator.kernel.state import RunState
@@ -43,6 +43,11 @@ class Doing(msgspec.Struct, frozen=True):
     intact: bool
     """This event, and every other of the run, is what was written and follows what was written before it."""
     event: dict[str, Any]
+
+    @property
+    def is_on_run(self) -> bool:
+        """Else ``run_id`` names a saga or a service, as ``kind:name``."""
+        return self.operation not in OF_NO_RUN
 
 
 class AuditPage(msgspec.Struct, frozen=True):

@@ -22,6 +22,9 @@ OPERATION_OF: Mapping[str, str] = {
 OPERATIONS = (*OPERATION_OF.values(), "compensate", "cancel")
 """The name of every operation."""
 
+OF_NO_RUN = frozenset({"hold", "release"})
+"""Operations on a saga or a service."""
+
 
 def operation_of(event: ev.Event) -> str:
     """The operation that led to an event; empty if it was none."""

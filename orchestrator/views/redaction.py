@@ -237,6 +237,8 @@ class Curtains:
         return replace(page, entries=tuple(self._doing(one, known) for one in page.entries))
 
     def _doing(self, doing: Doing, known: dict[str, Curtain | None]) -> Doing:
+        if not doing.is_on_run:
+            return doing
         if doing.run_id not in known:
             try:
                 known[doing.run_id] = self.of(self._journal.find(doing.run_id))

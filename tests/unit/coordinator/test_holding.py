@@ -145,7 +145,7 @@ def test_another_coordinator_sends_nothing_that_is_held() -> None:
 def test_a_run_that_nobody_told_is_told_by_the_successor() -> None:
     house = House()
     house.silent = True
-    house.launch()
+    house.launch(plan=plan_of("a", saga="shop", timeout_s=100.0))
     house.turns(1)
     house.hold()
     house.coordinators.append(house.begin("c2"))
