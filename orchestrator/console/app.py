@@ -22,6 +22,7 @@ from orchestrator.console import (
     bulk_pages,
     faults,
     figures,
+    hold_pages,
     page_actions,
     pages,
     signing_in,
@@ -88,7 +89,7 @@ def console(
     app.state.places = streams.Places(desk, options.streams_max)
     for part in (
         *(api, streams, api_actions, api_bulks),
-        *(signing_in, page_actions, bulk_pages, around_pages, pages, figures),
+        *(signing_in, page_actions, bulk_pages, hold_pages, around_pages, pages, figures),
     ):
         app.router.routes.extend(part.router.routes)  # themselves, so that each can be checked
     app.mount("/static", StaticFiles(directory=STATIC))

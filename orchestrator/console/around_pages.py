@@ -9,6 +9,7 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from orchestrator.console.answers import Json
+from orchestrator.console.holds import HoldDesk
 from orchestrator.console.rendering import page
 from orchestrator.console.requests import Strict
 from orchestrator.console.schemas import answers
@@ -29,8 +30,9 @@ class Ending(Strict):
 
 @router.get("/services", include_in_schema=False)
 def services_page(request: Request, who: Viewer, parts: Using) -> Response:
-    """Every service: its queues, its workers, its participants."""
-    return page(request, "services.html", who, {"seen": parts.desk.services(who)})
+    """Every service: its queues, its workers, its participants, and whether it is held."""
+    held = HoldDesk(parts.desk).by_subject(who)
+    return page(request, "services.html", who, {"seen": parts.desk.services(who), "held": held})
 
 
 @router.get("/in-doubt", include_in_schema=False)

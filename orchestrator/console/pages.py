@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from orchestrator.console.access import Principal, Role
 from orchestrator.console.bars import bars
 from orchestrator.console.filters import AuditQuery, RunQuery
+from orchestrator.console.holds import HoldDesk
 from orchestrator.console.offers import offers
 from orchestrator.console.overview import lines
 from orchestrator.console.rendering import page
@@ -200,9 +201,10 @@ def audit(
 
 @router.get("/sagas")
 def sagas(request: Request, who: Viewer, parts: Using) -> Response:
-    """Every saga's versions."""
+    """Every saga's versions, and whether it is held."""
+    held = HoldDesk(parts.desk).by_subject(who)
     rows = parts.desk.plans(who)
-    return page(request, "sagas.html", who, {"rows": rows, "statuses": STATUSES})
+    return page(request, "sagas.html", who, {"rows": rows, "held": held, "statuses": STATUSES})
 
 
 @router.get("/sagas/{saga}")

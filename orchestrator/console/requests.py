@@ -53,7 +53,7 @@ _BARE: dict[str, type[msg.Compensate | msg.Cancel | msg.Pause | msg.Resume]] = {
     "pause": msg.Pause,
     "resume": msg.Resume,
 }
-_REASON_MAX = 2_000
+REASON_MAX = 2_000
 
 
 class Strict(BaseModel):
@@ -74,7 +74,7 @@ class Asked(Strict):
     cluster: str | None = Field(default=None, description="acknowledge: only its incidents.")
     name: str | None = Field(default=None, description="signal: what a step waits for.")
     data: Any = Field(default=None, description="signal: what it carries.")
-    reason: str = Field(default="", max_length=_REASON_MAX, description="Why; kept with the event.")
+    reason: str = Field(default="", max_length=REASON_MAX, description="Why; kept with the event.")
 
     def message(
         self,
@@ -168,7 +168,7 @@ class BulkRequest(Strict):
     runs: list[Expected] | None = None
     filter: Filter | None = None
     step: str | None = Field(default=None, description="retry, acknowledge: only this step.")
-    reason: str = Field(default="", max_length=_REASON_MAX)
+    reason: str = Field(default="", max_length=REASON_MAX)
 
     def asked(self) -> Asked:
         """What each run's operation is given."""
@@ -196,4 +196,4 @@ class Recording(BulkRequest):
 class Changing(Strict):
     """Why a bulk operation is paused, resumed or aborted."""
 
-    reason: str = Field(default="", max_length=_REASON_MAX)
+    reason: str = Field(default="", max_length=REASON_MAX)

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from orchestrator.client.hold import HoldPreview
 from orchestrator.console.actions import Acted, Acts, Foreseen, Launched
 from orchestrator.console.around import DoubtsSeen, ServicesSeen
 from orchestrator.console.doubts import InDoubt
@@ -13,6 +14,7 @@ from orchestrator.console.shown import SagaRow, Shards
 from orchestrator.journal.audit import AuditPage
 from orchestrator.journal.bulk import Bulk as BulkRecord
 from orchestrator.journal.bulk import BulkItem
+from orchestrator.journal.hold import Hold
 from orchestrator.journal.port import Cluster, ClusterPage, Page
 from orchestrator.kernel.preview import Preview
 from orchestrator.kernel.summary import RunSummary
@@ -64,6 +66,12 @@ class Ended(msgspec.Struct, frozen=True):
     branches: tuple[InDoubt, ...]
 
 
+class HoldRows(msgspec.Struct, frozen=True):
+    """Holds."""
+
+    holds: tuple[Hold, ...]
+
+
 class SagaRows(msgspec.Struct, frozen=True):
     """Sagas."""
 
@@ -85,7 +93,8 @@ class Fault(msgspec.Struct, frozen=True):
 
 _ANSWERS = (
     *(Acted, Acts, AuditPage, BulkItems, BulkRecord, BulkRows, Changes, ClusterPage, ClusterRuns),
-    *(DoubtsSeen, Ended, Entries, Fault, Foreseen, Launched, Page, Preview, Pulse, RunLook),
+    *(DoubtsSeen, Ended, Entries, Fault, Foreseen, Hold, HoldPreview, HoldRows),
+    *(Launched, Page, Preview, Pulse, RunLook),
     *(SagaRows, ServicesSeen, Shards, Statistics),
 )
 _REF = "#/components/schemas/{name}"
