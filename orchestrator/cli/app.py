@@ -13,6 +13,7 @@ import typer
 from orchestrator.cli import (
     archiving,
     auditing,
+    budgeting,
     bulk_record,
     database,
     desk,
@@ -69,6 +70,7 @@ app.command("resolve", rich_help_panel=_REPAIR)(repairing.resolve)
 app.command("forget", rich_help_panel=_REPAIR)(repairing.forget)
 app.command("compensate", rich_help_panel=_REPAIR)(repairing.compensate)
 app.command("cancel", rich_help_panel=_REPAIR)(repairing.cancel)
+app.command("budget", rich_help_panel=_REPAIR)(budgeting.budget)
 app.command("pause", rich_help_panel=_REPAIR)(pausing.pause)
 app.command("resume", rich_help_panel=_REPAIR)(pausing.resume)
 app.command("hold", rich_help_panel=_REPAIR)(holding.hold)

@@ -108,7 +108,7 @@ def skip(
     call = invocation(context)
     value = json_value(result, "--result")
     message = msg.Skip(at=call.now(), actor=call.actor, step=step, result=value, reason=reason)
-    _one(call, run, message, dry_run=dry_run)
+    one(call, run, message, dry_run=dry_run)
 
 
 def resolve(
@@ -130,7 +130,7 @@ def resolve(
     message = msg.Resolve(
         at=call.now(), actor=call.actor, step=step, undone=undone, result=value, reason=reason
     )
-    _one(call, run, message, dry_run=dry_run)
+    one(call, run, message, dry_run=dry_run)
 
 
 def forget(
@@ -144,7 +144,7 @@ def forget(
     """Close the file of a branch that went against its group's decision, once you have resolved it."""
     call = invocation(context)
     message = msg.Forget(at=call.now(), actor=call.actor, step=step, reason=reason)
-    _one(call, run, message, dry_run=dry_run)
+    one(call, run, message, dry_run=dry_run)
 
 
 def signal(
@@ -173,7 +173,7 @@ def signal(
         signal_id=signal_id or uuid.uuid4().hex,
         reason=reason,
     )
-    _one(call, run, message, dry_run=dry_run)
+    one(call, run, message, dry_run=dry_run)
 
 
 def one_or_many(
@@ -194,12 +194,13 @@ def one_or_many(
             param_hint="RUN",
         )
     if run is not None:
-        _one(call, run, message, dry_run=dry_run)
+        one(call, run, message, dry_run=dry_run)
     else:
         for_many(call, where, message, step=step, yes=yes, dry_run=dry_run)
 
 
-def _one(call: Invocation, run: str, message: msg.Operation | msg.Signal, *, dry_run: bool) -> None:
+def one(call: Invocation, run: str, message: msg.Operation | msg.Signal, *, dry_run: bool) -> None:
+    """Operate on one run, or show what that would do."""
     run_id = call.journal.find(run).run_id
     if dry_run:
         _foretell(call, run_id, message)

@@ -31,6 +31,7 @@ LEADS_TO: Mapping[str, tuple[type, ...]] = {
     "signal": (ev.SignalReceived,),
     "pause": (ev.RunPaused,),
     "resume": (ev.RunResumed,),
+    "budget": (ev.BudgetSet,),
 }
 """The events of an operation that was carried out."""
 

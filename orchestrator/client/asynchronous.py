@@ -286,6 +286,10 @@ class AsyncClient:
         """Have a run stand still."""
         await asyncio.to_thread(self._client.pause, run_id, reason=reason)
 
+    async def budget(self, run_id: str, step: str, attempts: int, *, reason: str = "") -> None:
+        """Have a step tried up to so often."""
+        await asyncio.to_thread(self._client.budget, run_id, step, attempts, reason=reason)
+
     async def resume(self, run_id: str, *, reason: str = "") -> None:
         """Have a paused run go on."""
         await asyncio.to_thread(self._client.resume, run_id, reason=reason)

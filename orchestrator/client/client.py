@@ -285,6 +285,13 @@ class Client:
         """Have a paused run go on."""
         self._operate(run_id, msg.Resume(at=self._clock(), actor=self._actor, reason=reason))
 
+    def budget(self, run_id: str, step: str, attempts: int, *, reason: str = "") -> None:
+        """Have a step tried up to so often in its present direction; one that was given up is tried again."""
+        asked = msg.Budget(
+            at=self._clock(), actor=self._actor, step=step, attempts=attempts, reason=reason
+        )
+        self._operate(run_id, asked)
+
     @property
     def _actor(self) -> str:
         return self._options.actor

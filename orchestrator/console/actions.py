@@ -47,6 +47,7 @@ LEADS_TO: dict[OperationName, tuple[type, ...]] = {
     "signal": (ev.SignalReceived,),
     "pause": (ev.RunPaused,),
     "resume": (ev.RunResumed,),
+    "budget": (ev.BudgetSet, ev.StepRetried),
 }
 
 

@@ -34,6 +34,7 @@ def offers(client: Client, run: RunSummary, look: RunLook, now: float) -> list[O
     found = [_advised(advice) for advice in look.advice if advice.step]
     found += list(_unacknowledged(run))
     found += list(_signals(look))
+    found += list(_budgets(look))
     if run.status in _ENDED and not run.parked:
         return found
     found += list(_whole_run(client, run, now))
@@ -64,6 +65,16 @@ def _signals(look: RunLook) -> Iterator[Offer]:
             effect = f"give {step.step} the signal that it waits for"
             query = {"name": step.signal}
             yield Offer("signal", f"Signal {step.signal}", effect, query, first=True)
+
+
+def _budgets(look: RunLook) -> Iterator[Offer]:
+    """Of steps that were given up, and of those that back off."""
+    for step in steps_of(look.plan):
+        given_up = step.status in {"parked", "undo parked", "callback parked"}
+        again = step.status in {"running", "undoing", "calling back"} and step.attempt > 1
+        if (given_up or again) and step.shape in {"call", "callback"} and not step.group:
+            effect = "say how often it may be tried, those made so far among them"
+            yield Offer("budget", f"Attempts of {step.step}", effect, {"step": step.step})
 
 
 def _unacknowledged(run: RunSummary) -> Iterator[Offer]:

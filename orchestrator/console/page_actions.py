@@ -26,7 +26,7 @@ from orchestrator.views.steps import steps_of
 router = APIRouter(include_in_schema=False)
 
 _JSON_FIELDS = ("args", "result", "data")
-_TEXT_FIELDS = ("step", "name", "reason")
+_TEXT_FIELDS = ("step", "name", "attempts", "reason")
 _SHOWN = 50
 
 
@@ -163,6 +163,8 @@ def _is_filled(operation: OperationName, given: dict[str, list[str]]) -> bool:
             return bool(first(given, "result").strip())
         case "resolve":
             return bool(first(given, "result").strip() or first(given, "undone"))
+        case "budget":
+            return bool(first(given, "attempts").strip())
         case "signal":
             return bool(first(given, "name").strip()) and bool(first(given, "asked"))
         case _:

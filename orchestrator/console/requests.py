@@ -22,6 +22,7 @@ OperationName = Literal[
     "signal",
     "pause",
     "resume",
+    "budget",
 ]
 OPERATIONS: tuple[OperationName, ...] = get_args(OperationName)
 BULK: tuple[OperationName, ...] = (
@@ -40,12 +41,14 @@ _TAKES: dict[OperationName, frozenset[str]] = {
     "signal": frozenset({"name", "data"}),
     "pause": frozenset(),
     "resume": frozenset(),
+    "budget": frozenset({"step", "attempts"}),
 }
 _NEEDS: dict[OperationName, tuple[str, ...]] = {
     "skip": ("step", "result"),
     "resolve": ("step",),
     "forget": ("step",),
     "signal": ("name",),
+    "budget": ("step", "attempts"),
 }
 _BARE: dict[str, type[msg.Compensate | msg.Cancel | msg.Pause | msg.Resume]] = {
     "compensate": msg.Compensate,
@@ -66,7 +69,7 @@ class Asked(Strict):
     """What an operation is given. Which fields it takes depends on the operation."""
 
     step: str | None = Field(
-        default=None, description="retry, skip, resolve, forget, acknowledge: the step."
+        default=None, description="retry, skip, resolve, forget, acknowledge, budget: the step."
     )
     args: dict[str, Any] | None = Field(default=None, description="retry: arguments to replace.")
     result: Any = Field(default=None, description="skip, resolve: the step's result.")
@@ -74,6 +77,7 @@ class Asked(Strict):
     cluster: str | None = Field(default=None, description="acknowledge: only its incidents.")
     name: str | None = Field(default=None, description="signal: what a step waits for.")
     data: Any = Field(default=None, description="signal: what it carries.")
+    attempts: int | None = Field(default=None, description="budget: how often it may be tried.")
     reason: str = Field(default="", max_length=REASON_MAX, description="Why; kept with the event.")
 
     def message(
@@ -105,6 +109,8 @@ class Asked(Strict):
                 return msg.Forget(**asked, step=step)
             case "acknowledge":
                 return msg.Acknowledge(**asked, step=self.step, cluster=self.cluster)
+            case "budget":
+                return msg.Budget(**asked, step=step, attempts=self.attempts or 0)
             case "compensate" | "cancel" | "pause" | "resume":
                 return _BARE[operation](**asked)
 

@@ -256,6 +256,10 @@ class WriterJournal(BulkJournal, HoldJournal, Protocol):
 class ReaderJournal(BulkJournal, HoldJournal, Protocol):
     """What clients and views need."""
 
+    def shards(self) -> int:
+        """How many shards the journal has."""
+        ...
+
     def launch(self, requests: Sequence[LaunchRequest], session: Any = None) -> list[Launched]:
         """Write launches to the inbox in one transaction (the caller's own with ``session``).
 

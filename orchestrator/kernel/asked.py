@@ -15,6 +15,7 @@ OPERATION_OF: Mapping[str, str] = {
     "IncidentAcknowledged": "acknowledge",
     "RunPaused": "pause",
     "RunResumed": "resume",
+    "BudgetSet": "budget",
     "HoldPlaced": "hold",
     "HoldReleased": "release",
 }

@@ -223,11 +223,13 @@ def _retry_at(
     if failure is not None and not {*policy.final, *ALWAYS_FINAL}.isdisjoint(failure.kinds):
         return None
     failed = step.attempt - step.base
-    if policy.attempts is not None and failed >= policy.attempts:
+    most = policy.attempts if step.limit is None else step.limit
+    if most is not None and failed >= most:
         return None
     at = message.at + delay_s(policy, failed, f"{run.run_id}:{message.step}:{message.kind}")
     stood_s = 0.0 if goes_on(run, message.step) else lost_s(run, step.since, message.at)
-    if policy.budget_s is not None and at > step.since + policy.budget_s + stood_s:
+    budget_s = policy.budget_s if step.limit is None else None
+    if budget_s is not None and at > step.since + budget_s + stood_s:
         return None
     stood_s = lost_s(run, 0.0, message.at) if clock_stands(run) else 0.0
     if message.kind == "do" and run.deadline is not None and at > run.deadline + stood_s:

@@ -168,6 +168,17 @@ class RunResumed(_Event, frozen=True):
     reason: str = ""
 
 
+class BudgetSet(_Event, frozen=True):
+    """An operator said how often a step may be tried."""
+
+    step: str
+    kind: CommandKind
+    attempts: int
+    """As it was asked for; of a step that needed a person, those made before count among them."""
+    limit: int  # counted from the last retry that an operator asked for
+    reason: str = ""
+
+
 class RunHeld(_Event, frozen=True):
     """A hold of its saga, or of a service that it calls, has reached the run; actor and reason are the hold's."""
 
@@ -383,6 +394,7 @@ Event = (
     | IncidentAcknowledged
     | RunPaused
     | RunResumed
+    | BudgetSet
     | RunHeld
     | RunReleased
     | HoldPlaced

@@ -16,9 +16,10 @@ from orchestrator.definition.plan import Call, Wait
 from orchestrator.errors import IllegalEventError
 from orchestrator.kernel import events as ev
 from orchestrator.kernel import evolve_incident
+from orchestrator.kernel.budget import budget_set
 from orchestrator.kernel.evolve_group import halt_groups, handler_of
-from orchestrator.kernel.hold import held, released
-from orchestrator.kernel.pause import paused, resumed
+from orchestrator.kernel.hold import HOLDING
+from orchestrator.kernel.pause import STOPPING
 from orchestrator.kernel.program import Program, callback_name
 from orchestrator.kernel.state import (
     COMPENSATION_STARTED,
@@ -336,6 +337,7 @@ def _retried(run: RunState, event: ev.StepRetried) -> None:
         event.at,
         attempt=step.attempt + 1,
         base=step.attempt,
+        limit=None,
         since=event.at,
         due=event.at,
         round=step.round + step.refused if event.kind == "do" else step.round,
@@ -392,8 +394,7 @@ _APPLY: dict[type, Callable[[RunState, Any], None]] = {
     ev.StepResolved: _resolved,
     ev.OperationRefused: _nothing,
     ev.IncidentAcknowledged: evolve_incident.acknowledged,
-    ev.RunPaused: paused,
-    ev.RunResumed: resumed,
-    ev.RunHeld: held,
-    ev.RunReleased: released,
+    ev.BudgetSet: budget_set,
+    **STOPPING,
+    **HOLDING,
 }

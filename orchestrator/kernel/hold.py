@@ -5,6 +5,9 @@ Whether a hold is in force isn't the run's to decide: the coordinator says so, a
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from orchestrator.errors import IllegalEventError
 from orchestrator.kernel import events as ev
 from orchestrator.kernel import messages as msg
@@ -68,3 +71,10 @@ def released(run: RunState, event: ev.RunReleased) -> None:
         raise IllegalEventError(f"run {run.run_id}: released from {event.hold}, which isn't held")
     account(run, event.at)
     run.holds = {key: one for key, one in run.holds.items() if key != event.hold}
+
+
+HOLDING: Mapping[type, Callable[[RunState, Any], None]] = {
+    ev.RunHeld: held,
+    ev.RunReleased: released,
+}
+"""What applies which event."""

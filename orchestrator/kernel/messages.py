@@ -143,6 +143,14 @@ class Cancel(_Asked, frozen=True):
     reason: str = ""
 
 
+class Budget(_Asked, frozen=True):
+    """Have a step tried up to so often; one that needs a person because it failed too often is tried again."""
+
+    step: str
+    attempts: int
+    reason: str = ""
+
+
 class Forget(_Asked, frozen=True):
     """Close the file of a branch that went against its group's decision."""
 
@@ -200,7 +208,9 @@ class Recovered(_Message, frozen=True):
     """Another coordinator took the run over from the journal: what wasn't decided is aborted."""
 
 
-Operation = Retry | Skip | Resolve | Compensate | Cancel | Forget | Acknowledge | Pause | Resume
+Operation = (
+    Retry | Skip | Resolve | Compensate | Cancel | Forget | Acknowledge | Pause | Resume | Budget
+)
 Message = (
     Launch | Reply | Expired | TimerFired | Signal | Recovered | Hold | Release | Noted | Operation
 )

@@ -11,6 +11,7 @@ from orchestrator.errors import ExpressionError, OperationRefusedError
 from orchestrator.kernel import events as ev
 from orchestrator.kernel import messages as msg
 from orchestrator.kernel import operate_group
+from orchestrator.kernel.budget import budget
 from orchestrator.kernel.incidents import incidents
 from orchestrator.kernel.pause import pause, resume
 from orchestrator.kernel.state import (
@@ -77,10 +78,11 @@ def possible(run: RunState, operation: msg.Operation) -> list[ev.Event]:
             return operate_group.forget(run, operation)
         case msg.Acknowledge():
             return _acknowledge(run, operation)
-        case msg.Pause():
-            return pause(run, operation)
-        case msg.Resume():
-            return resume(run, operation)
+        case msg.Pause() | msg.Resume():
+            is_pause = isinstance(operation, msg.Pause)
+            return pause(run, operation) if is_pause else resume(run, operation)
+        case msg.Budget():
+            return budget(run, operation, _step(run, operation.step))
 
 
 def _retry(run: RunState, operation: msg.Retry) -> list[ev.Event]:

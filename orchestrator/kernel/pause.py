@@ -6,7 +6,8 @@ decided and told to the end, as its branches hold locks until then.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -162,3 +163,10 @@ def _awake(run: RunState, step: StepState, at: float) -> StepState:
     due = max(step.due, at)
     fresh = step.attempt <= step.base + 1
     return replace(step, since=due if fresh else step.since + lost, due=due)
+
+
+STOPPING: Mapping[type, Callable[[RunState, Any], None]] = {
+    ev.RunPaused: paused,
+    ev.RunResumed: resumed,
+}
+"""What applies which event."""

@@ -80,6 +80,8 @@ class StepState(msgspec.Struct, gc=False, frozen=True):
     attempt: int = 1
     base: int = 0
     """Attempts made before an operator's retry; a retry's count starts after them."""
+    limit: int | None = None
+    """How many attempts an operator allows after ``base``; None leaves it to the plan."""
     round: int = 0
     args: dict[str, Any] = {}
     result: Any = None

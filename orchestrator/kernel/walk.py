@@ -228,7 +228,15 @@ def may_have_effect(step: StepState, call: Call) -> bool:
 
 def _start_undo(run: RunState, call: Call, step: StepState, at: float) -> None:
     undoing = replace(
-        step, status=Status.UNDOING, since=at, due=at, attempt=1, base=0, failure=None, reason=""
+        step,
+        status=Status.UNDOING,
+        since=at,
+        due=at,
+        attempt=1,
+        base=0,
+        limit=None,
+        failure=None,
+        reason="",
     )
     key = instance_key(step.name, step.index)
     if not call.compensable:

@@ -235,6 +235,8 @@ class _Tree:
         if call is not None:
             undoing = undo is not None and call.undo is not None
             policy = call.undo.retry if undoing and call.undo else call.retry
+        of_plan = None if policy is None else policy.attempts
+        most = of_plan if step.limit is None else step.limit
         return StepView(
             step=key,
             status=step.status.value,
@@ -246,9 +248,7 @@ class _Tree:
             read_only=call.read_only if call else False,
             pivot=call.pivot if call else False,
             attempt=step.attempt,
-            attempts_max=None
-            if policy is None or policy.attempts is None
-            else policy.attempts + step.base,
+            attempts_max=None if most is None else most + step.base,
             attempts=tuple(history.attempts),
             began_at=do.began_at if do else None,
             ended_at=do.ended_at if do else None,

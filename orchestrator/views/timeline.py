@@ -168,10 +168,10 @@ def _operated(event: ev.Event) -> tuple[str, Tone] | None:
             what = f"{event.step} is skipped"
         case ev.StepResolved():
             what = f"{event.step} is resolved as {'undone' if event.undone else 'done'}"
-        case ev.RunPaused():
-            what = "run paused"
-        case ev.RunResumed():
-            what = "run resumed"
+        case ev.BudgetSet():
+            what = f"{_UNDO[event.kind]}{event.step} may be tried {event.attempts} times"
+        case ev.RunPaused() | ev.RunResumed() | ev.RunHeld() | ev.RunReleased():
+            what = _stopped(event)
         case ev.HeuristicForgotten():
             what = f"the heuristic outcome of {event.step} is forgotten"
         case ev.IncidentAcknowledged():
@@ -181,6 +181,18 @@ def _operated(event: ev.Event) -> tuple[str, Tone] | None:
         case _:
             return None
     return f"{what}: {event.reason}" if event.reason else what, "person"
+
+
+def _stopped(event: ev.RunPaused | ev.RunResumed | ev.RunHeld | ev.RunReleased) -> str:
+    match event:
+        case ev.RunPaused():
+            return "run paused"
+        case ev.RunResumed():
+            return "run resumed"
+        case ev.RunHeld():
+            return f"held with {event.kind} {event.name}"
+        case ev.RunReleased():
+            return "released from a hold"
 
 
 def _again(event: ev.StepFailed | ev.StepInDoubt) -> str:

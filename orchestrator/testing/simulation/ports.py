@@ -8,6 +8,7 @@ from typing import TypeVar
 from orchestrator.definition.plan import Plan
 from orchestrator.errors import JournalUnavailableError, OutcomeUnknownError
 from orchestrator.journal.bulk import Bulk, BulkItem, Outcome, Sent
+from orchestrator.journal.hold import Hold
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.port import InboxItem, LeaseState, Recorded, ShardWrite, Tenure
 from orchestrator.kernel.summary import RunSummary
@@ -54,6 +55,18 @@ class FlakyJournal:
         held = self._committed(lambda: self._journal.take_leases(owner, now, ttl_s, wanted))
         self._interruptions.at("after lease")
         return held
+
+    def holds(self, limit: int = 1_000, *, in_force: bool = True) -> list[Hold]:
+        """See the port."""
+        return self._journal.holds(limit, in_force=in_force)
+
+    def place_hold(self, hold: Hold) -> bool:
+        """See the port."""
+        return self._journal.place_hold(hold)
+
+    def release_hold(self, hold: Hold) -> bool:
+        """See the port."""
+        return self._journal.release_hold(hold)
 
     def bulks(self, limit: int = 100, *, running: bool = False) -> list[Bulk]:
         """See the port."""

@@ -19,7 +19,7 @@ BEFORE = """
 AUDITED = """
     type IN ('StepRetried', 'StepSkipped', 'StepResolved', 'HeuristicForgotten', 'SignalReceived',
         'IncidentAcknowledged', 'RunPaused', 'RunResumed', 'HoldPlaced', 'HoldReleased',
-        'OperationRefused')
+        'BudgetSet', 'OperationRefused')
     OR (type = 'CompensationStarted' AND actor <> '')
 """
 
