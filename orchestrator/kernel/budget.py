@@ -6,6 +6,8 @@ Where they are given, they alone are the limit: a budget of time in the plan no 
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec.structs import replace
 
 from orchestrator.definition.plan import Call
@@ -33,7 +35,8 @@ def budget(run: RunState, operation: msg.Budget, step: StepState) -> list[ev.Eve
         raise OperationRefusedError(
             f"{key!r} is at attempt {made}: it can be given {least} to {ATTEMPTS_MAX:,}, not {attempts}"
         )
-    asked = {"at": operation.at, "actor": operation.actor, "request": operation.request}
+    asked: dict[str, Any] = {"at": operation.at, "actor": operation.actor}
+    asked["request"] = operation.request
     kind, reason = KIND[step.status], operation.reason
     left = attempts - made if parked else attempts
     given = ev.BudgetSet(**asked, step=key, kind=kind, attempts=attempts, limit=left, reason=reason)

@@ -79,8 +79,9 @@ def possible(run: RunState, operation: msg.Operation) -> list[ev.Event]:
         case msg.Acknowledge():
             return _acknowledge(run, operation)
         case msg.Pause() | msg.Resume():
-            is_pause = isinstance(operation, msg.Pause)
-            return pause(run, operation) if is_pause else resume(run, operation)
+            if isinstance(operation, msg.Pause):
+                return pause(run, operation)
+            return resume(run, operation)
         case msg.Budget():
             return budget(run, operation, _step(run, operation.step))
 
