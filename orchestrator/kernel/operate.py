@@ -13,7 +13,7 @@ from orchestrator.kernel import messages as msg
 from orchestrator.kernel import operate_group
 from orchestrator.kernel.budget import budget
 from orchestrator.kernel.incidents import incidents
-from orchestrator.kernel.pause import pause, resume
+from orchestrator.kernel.pause import pause_or_resume
 from orchestrator.kernel.state import (
     ENDED,
     EXECUTING,
@@ -79,9 +79,7 @@ def possible(run: RunState, operation: msg.Operation) -> list[ev.Event]:
         case msg.Acknowledge():
             return _acknowledge(run, operation)
         case msg.Pause() | msg.Resume():
-            if isinstance(operation, msg.Pause):
-                return pause(run, operation)
-            return resume(run, operation)
+            return pause_or_resume(run, operation)
         case msg.Budget():
             return budget(run, operation, _step(run, operation.step))
 

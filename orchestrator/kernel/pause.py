@@ -87,8 +87,12 @@ def resumed(run: RunState, event: ev.RunResumed) -> None:
     run.paused = None
 
 
-def pause(run: RunState, operation: msg.Pause) -> list[ev.Event]:
+def pause_or_resume(run: RunState, operation: msg.Pause | msg.Resume) -> list[ev.Event]:
     """What the request means. Raises ``OperationRefusedError``."""
+    return _pause(run, operation) if isinstance(operation, msg.Pause) else _resume(run, operation)
+
+
+def _pause(run: RunState, operation: msg.Pause) -> list[ev.Event]:
     if run.phase in ENDED:
         raise OperationRefusedError(f"the run is {run.phase.value}")
     if run.paused is not None:
@@ -103,8 +107,7 @@ def pause(run: RunState, operation: msg.Pause) -> list[ev.Event]:
     ]
 
 
-def resume(run: RunState, operation: msg.Resume) -> list[ev.Event]:
-    """What the request means. Raises ``OperationRefusedError``."""
+def _resume(run: RunState, operation: msg.Resume) -> list[ev.Event]:
     if run.paused is None:
         held = ", ".join(f"{hold.kind} {hold.name}" for hold in run.holds.values())
         hint = f", but {held} is held: `saga release` ends that" if held else ""
