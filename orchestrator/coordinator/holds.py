@@ -44,7 +44,7 @@ class Holds:
     def look(self) -> None:
         """Ask what is in force, now and then. Raises ``JournalUnavailableError``."""
         now = self._clock()
-        if now < self._look_at:
+        if self._look_at - LOOK_EVERY_S <= now < self._look_at:  # else the clock was set back
             return
         self._look_at = now + LOOK_EVERY_S
         found = {hold.id: hold for hold in self._journal.holds()}

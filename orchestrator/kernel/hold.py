@@ -14,7 +14,7 @@ from orchestrator.kernel import messages as msg
 from orchestrator.kernel.pause import account, under_way
 from orchestrator.kernel.program import Program
 from orchestrator.kernel.standing import Held
-from orchestrator.kernel.state import RunState
+from orchestrator.kernel.state import RunState, Status
 
 
 def concerns(program: Program, kind: ev.HoldKind, name: str) -> bool:
@@ -37,9 +37,14 @@ def hold(run: RunState, message: msg.Hold) -> list[ev.Event]:
             name=message.name,
             reason=message.reason,
             undos=message.undos,
-            unsent=message.unsent,
+            unsent=tuple(key for key in message.unsent if _is_voting(run, key)),
         )
     ]
+
+
+def _is_voting(run: RunState, key: str) -> bool:
+    """Else what an earlier coordinator asked for is being taken back."""
+    return key in run.steps and run.steps[key].status is Status.VOTING
 
 
 def release(run: RunState, message: msg.Release) -> list[ev.Event]:

@@ -18,6 +18,7 @@ from orchestrator.kernel.standing import Held, Paused
 from orchestrator.kernel.state import (
     ENDED,
     EXECUTING,
+    GROUP_OPEN,
     OUTSTANDING,
     Phase,
     RunState,
@@ -54,8 +55,9 @@ def lost_s(run: RunState, since: float, at: float) -> float:
 
 
 def under_way(run: RunState) -> dict[str, int]:
-    """Steps that may have been sent, with their attempt."""
-    return {key: step.attempt for key, step in run.steps.items() if step.status in OUTSTANDING}
+    """Steps that may have been sent, with their attempt; and groups that aren't settled."""
+    open_ = OUTSTANDING | GROUP_OPEN
+    return {key: step.attempt for key, step in run.steps.items() if step.status in open_}
 
 
 def account(run: RunState, at: float) -> None:

@@ -108,10 +108,15 @@ def _reason(run: RunState, parked: tuple[str, ...]) -> str:
         why = f": {run.paused.reason}" if run.paused.reason else ""
         by = f" by {run.paused.actor}" if run.paused.actor else ""
         return f"paused{by}{why}"
-    for hold in run.holds.values() if run.phase not in ENDED else ():
-        if hold is _saga_held(run) or any(_waits_for(run, key, hold) for key in run.steps):
-            return _held_by(hold)
+    if run.holds and run.phase not in ENDED:
+        for hold in (_saga_held(run), *run.holds.values()):
+            if hold is not None and _stops(run, hold):
+                return held_by(hold)
     return run.reason
+
+
+def _stops(run: RunState, hold: Held) -> bool:
+    return hold is _saga_held(run) or any(stops_step(run, key, hold) for key in run.steps)
 
 
 def _saga_held(run: RunState) -> Held | None:
@@ -122,13 +127,15 @@ def _saga_held(run: RunState) -> Held | None:
     return None
 
 
-def _waits_for(run: RunState, key: str, hold: Held) -> bool:
+def stops_step(run: RunState, key: str, hold: Held) -> bool:
+    """Whether a step waits for a held service."""
     if run.steps[key].status not in EXECUTING or goes_on(run, key):
         return False
     return hold.kind == "service" and run.call(key).service == hold.name
 
 
-def _held_by(hold: Held) -> str:
+def held_by(hold: Held) -> str:
+    """In words."""
     by = f" by {hold.actor}" if hold.actor else ""
     why = f": {hold.reason}" if hold.reason else ""
     return f"{hold.kind} {hold.name} held{by}{why}"

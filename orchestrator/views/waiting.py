@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.definition.plan import Call, Wait
+from orchestrator.kernel.pause import goes_on
 from orchestrator.kernel.state import (
     EXECUTING,
     GROUP_OPEN,
@@ -12,6 +13,7 @@ from orchestrator.kernel.state import (
     Status,
     StepState,
 )
+from orchestrator.kernel.summary import held_by, stops_step
 from orchestrator.kernel.two_phase import branches_of, group_of, node_of, rests, second_phase
 from orchestrator.views.spans import span_text
 
@@ -33,6 +35,8 @@ def why_it_waits(run: RunState, key: str, now: float) -> str:
         return f"waits for the signal {node.signal!r}{_until(step, now)}"
     if step.status is Status.SLEEPING:
         return f"sleeps for another {span_text(max(0.0, step.due - now))}"
+    if step.status in _SENT and not goes_on(run, key):
+        return _stopped(run, key)
     if step.status in _SENT and isinstance(node, Call):
         return _sent(step, node, now)
     return ""
@@ -54,6 +58,15 @@ def _group(run: RunState, key: str, now: float) -> str:
         return text
     left_s = group.due + node_of(run, key).timeout_s - now
     return f"{text}; is taken back in {span_text(max(0.0, left_s))}"
+
+
+def _stopped(run: RunState, key: str) -> str:
+    if run.paused is not None:
+        return "stands still: the run is paused"
+    for hold in run.holds.values():
+        if hold.kind == "saga" or stops_step(run, key, hold):
+            return f"stands still: {held_by(hold)}"
+    return "stands still: its group needs a service that is held"
 
 
 def _until(step: StepState, now: float) -> str:

@@ -6,12 +6,14 @@ from msgspec.structs import replace
 
 from orchestrator.coordinator.loop import Coordinator, CoordinatorOptions
 from orchestrator.coordinator.outbox import BundleOptions
-from orchestrator.definition.plan import Atomic, Call, Plan, RetryPolicy, Sequence
+from orchestrator.definition.plan import Atomic, Call, Finish, Plan, RetryPolicy, Sequence
 from orchestrator.journal.hold import Hold
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.kernel import messages as msg
 from orchestrator.transport.messages import Answer, Work
 from tests.unit.coordinator.scripted import ScriptedTransport, answer, done, plan_of, request
+
+_END = Finish("end", 30.0, RetryPolicy())
 
 
 class Counting(MemoryJournal):
@@ -227,6 +229,37 @@ def test_a_group_reached_under_a_hold_asks_nobody() -> None:
     assert (house.out(), house.journal.find("r1").status) == ([], "compensated")
     house.release(hold)
     assert house.out() == []
+
+
+def test_a_clock_that_is_set_back_keeps_nobody_from_looking() -> None:
+    house = House()
+    house.turns(1)
+    house.now -= 50
+    house.hold()
+    house.launch()
+    house.turns()
+    assert house.out() == []
+
+
+def test_a_group_that_an_earlier_coordinator_asked_is_taken_back_as_asked() -> None:
+    calls = [replace(c, barrier=False) for c in plan_of("x", "y").body.nodes if isinstance(c, Call)]
+    branches = tuple(replace(call, branch="tcc", confirm=_END, cancel=_END) for call in calls)
+    group = Atomic("both", branches, 20.0, RetryPolicy())
+    house = House()
+    house.silent = True
+    house.launch(plan=replace(plan_of("x"), body=Sequence((group,))))
+    house.turns()
+    assert house.out() == [("x", "prepare"), ("y", "prepare")]
+    house.coordinators[0].close()
+    house.hold("service", "svc")
+    house.coordinators = [house.begin("c2")]
+    house.turns()
+    assert "AbortDecided" in house.events()
+    [x, y] = house.transport.sent[:2]
+    house.transport.answers.append(answer(x, vote="prepared"))
+    house.transport.answers.append(answer(y, vote="prepared"))
+    house.turns()
+    assert house.out()[-2:] == [("x", "abort"), ("y", "abort")]
 
 
 def test_without_holds_the_journal_is_asked_twice_a_second() -> None:
