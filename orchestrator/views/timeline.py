@@ -172,6 +172,9 @@ def _operated(event: ev.Event) -> tuple[str, Tone] | None:
             what = f"{_UNDO[event.kind]}{event.step} may be tried {event.attempts} times"
         case ev.RunPaused() | ev.RunResumed() | ev.RunHeld() | ev.RunReleased():
             what = _stopped(event)
+        case ev.HoldPlaced() | ev.HoldReleased():
+            act = "held" if isinstance(event, ev.HoldPlaced) else "released"
+            what = f"{event.kind} {event.name} {act}"
         case ev.HeuristicForgotten():
             what = f"the heuristic outcome of {event.step} is forgotten"
         case ev.IncidentAcknowledged():
