@@ -32,7 +32,8 @@ _Counter = BigInteger().with_variant(Integer(), "sqlite")
 
 AUDITED = """
     type IN ('StepRetried', 'StepSkipped', 'StepResolved', 'HeuristicForgotten', 'SignalReceived',
-        'IncidentAcknowledged', 'RunPaused', 'RunResumed', 'OperationRefused')
+        'IncidentAcknowledged', 'RunPaused', 'RunResumed', 'OperationRefused',
+        'ApprovalAsked', 'ApprovalGiven', 'ApprovalDenied')
     OR (type = 'CompensationStarted' AND actor <> '')
 """
 """Which events are somebody's doing. An index holds them alone, so an audit is as fast beside a million runs."""

@@ -15,6 +15,9 @@ OPERATION_OF: Mapping[str, str] = {
     "IncidentAcknowledged": "acknowledge",
     "RunPaused": "pause",
     "RunResumed": "resume",
+    "ApprovalAsked": "ask",
+    "ApprovalGiven": "approve",
+    "ApprovalDenied": "deny",
 }
 """The operation behind each type of event that only an operation leads to."""
 OPERATIONS = (*OPERATION_OF.values(), "compensate", "cancel")

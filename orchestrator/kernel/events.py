@@ -48,6 +48,8 @@ class _Event(msgspec.Struct, gc=False, frozen=True, tag=True, omit_defaults=True
     """Empty for the coordinator itself, else who asked: an operator, a client."""
     request: str = ""
     """The id under which an operator asked for it, if there was one."""
+    second: str = ""
+    """Who approved what the actor asked for, where that takes two people."""
 
 
 class RunLaunched(_Event, frozen=True):
@@ -217,6 +219,37 @@ class OperationRefused(_Event, frozen=True):
     why: str
 
 
+class ApprovalAsked(_Event, frozen=True):
+    """An operator asked for something that takes two people."""
+
+    number: int
+    """How many events the run had before: the state it was asked for in."""
+    operation: str
+    sees: str
+    """A digest of what it would have done then, see ``kernel.second``."""
+    expires_at: float
+    step: str | None = None
+    args: dict[str, Any] | None = None
+    result: Any = None
+    undone: bool = False
+    cluster: str | None = None
+    reason: str = ""
+
+
+class ApprovalGiven(_Event, frozen=True):
+    """Another person approved it; what it led to follows, with both names."""
+
+    number: int
+    reason: str = ""
+
+
+class ApprovalDenied(_Event, frozen=True):
+    """Somebody said no to it, or who had asked took it back."""
+
+    number: int
+    reason: str = ""
+
+
 class BranchVoted(_Event, frozen=True):
     """A branch of an atomic group said yes. ``committed``: in one phase, so that the decision is
     commit.
@@ -338,4 +371,7 @@ Event = (
     | IncidentAcknowledged
     | RunPaused
     | RunResumed
+    | ApprovalAsked
+    | ApprovalGiven
+    | ApprovalDenied
 )

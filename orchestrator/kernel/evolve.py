@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from orchestrator.definition.plan import Call, Wait
 from orchestrator.errors import IllegalEventError
 from orchestrator.kernel import events as ev
-from orchestrator.kernel import evolve_incident
+from orchestrator.kernel import evolve_incident, evolve_waiting
 from orchestrator.kernel.evolve_group import halt_groups, handler_of
 from orchestrator.kernel.pause import paused, resumed
 from orchestrator.kernel.program import Program, callback_name
@@ -393,4 +393,5 @@ _APPLY: dict[type, Callable[[RunState, Any], None]] = {
     ev.IncidentAcknowledged: evolve_incident.acknowledged,
     ev.RunPaused: paused,
     ev.RunResumed: resumed,
+    **evolve_waiting.APPLY,
 }

@@ -89,7 +89,7 @@ def sentence(event: ev.Event) -> tuple[str, Tone]:
         case ev.RunCompensated():
             return "run compensated: every effect is undone", "undo"
         case ev.CompensationStarted():
-            return f"compensation starts: {event.reason}", "bad"
+            return f"compensation starts{_second(event)}: {event.reason}", "bad"
         case ev.SignalReceived():
             why = f": {event.reason}" if event.reason else ""
             return f"signal {event.name} received{why}", "person" if event.actor else "plain"
@@ -178,9 +178,24 @@ def _operated(event: ev.Event) -> tuple[str, Tone] | None:
             what = f"the incident of {event.step} is acknowledged"
         case ev.OperationRefused():
             return f"{event.operation} refused: {event.why}", "bad"
+        case ev.ApprovalAsked() | ev.ApprovalGiven() | ev.ApprovalDenied():
+            what = _approval(event)
         case _:
             return None
+    what += _second(event)
     return f"{what}: {event.reason}" if event.reason else what, "person"
+
+
+def _approval(event: ev.ApprovalAsked | ev.ApprovalGiven | ev.ApprovalDenied) -> str:
+    if isinstance(event, ev.ApprovalAsked):
+        step = f" {event.step}" if event.step else ""
+        return f"{event.operation}{step} waits for a second person, as number {event.number}"
+    said = "approved" if isinstance(event, ev.ApprovalGiven) else "denied"
+    return f"what waited as number {event.number} is {said}"
+
+
+def _second(event: ev.Event) -> str:
+    return f" (approved by {event.second})" if event.second else ""
 
 
 def _again(event: ev.StepFailed | ev.StepInDoubt) -> str:
