@@ -22,6 +22,8 @@ OperationName = Literal[
     "signal",
     "pause",
     "resume",
+    "approve",
+    "deny",
 ]
 OPERATIONS: tuple[OperationName, ...] = get_args(OperationName)
 BULK: tuple[OperationName, ...] = (
@@ -40,12 +42,16 @@ _TAKES: dict[OperationName, frozenset[str]] = {
     "signal": frozenset({"name", "data"}),
     "pause": frozenset(),
     "resume": frozenset(),
+    "approve": frozenset({"number"}),
+    "deny": frozenset({"number"}),
 }
 _NEEDS: dict[OperationName, tuple[str, ...]] = {
     "skip": ("step", "result"),
     "resolve": ("step",),
     "forget": ("step",),
     "signal": ("name",),
+    "approve": ("number",),
+    "deny": ("number",),
 }
 _BARE: dict[str, type[msg.Compensate | msg.Cancel | msg.Pause | msg.Resume]] = {
     "compensate": msg.Compensate,
@@ -74,6 +80,9 @@ class Asked(Strict):
     cluster: str | None = Field(default=None, description="acknowledge: only its incidents.")
     name: str | None = Field(default=None, description="signal: what a step waits for.")
     data: Any = Field(default=None, description="signal: what it carries.")
+    number: int | None = Field(
+        default=None, ge=1, description="approve, deny: of what waits for a second person."
+    )
     reason: str = Field(default="", max_length=_REASON_MAX, description="Why; kept with the event.")
 
     def message(
@@ -84,14 +93,15 @@ class Asked(Strict):
         actor: str,
         request: str = "",
         expects: int | None = None,
-    ) -> msg.Operation | msg.Signal:
+        bulk: str = "",
+    ) -> msg.Asked | msg.Signal:
         """The kernel's message. Raises ``InvalidInputError`` for fields that don't go with the operation."""
         self._check(operation)
         asked: dict[str, Any] = {"at": at, "actor": actor, "reason": self.reason}
         if operation == "signal":
             name = self.name or ""
             return msg.Signal(**asked, name=name, data=encode(self.data, "data"), signal_id=request)
-        asked |= {"request": request, "expects": expects}
+        asked |= {"request": request, "expects": expects, "bulk": bulk}
         step = self.step or ""
         match operation:
             case "retry":
@@ -107,6 +117,10 @@ class Asked(Strict):
                 return msg.Acknowledge(**asked, step=self.step, cluster=self.cluster)
             case "compensate" | "cancel" | "pause" | "resume":
                 return _BARE[operation](**asked)
+            case "approve":
+                return msg.Approve(**asked, number=self.number or 0)
+            case "deny":
+                return msg.Deny(**asked, number=self.number or 0)
 
     def _check(self, operation: OperationName) -> None:
         given = self.model_fields_set - {"reason"}
@@ -158,7 +172,7 @@ class Filter(Strict):
     cluster: str | None = None
 
 
-BulkChange = Literal["pause", "resume", "abort"]
+BulkChange = Literal["pause", "resume", "abort", "approve"]
 
 
 class BulkRequest(Strict):

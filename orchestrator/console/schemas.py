@@ -7,9 +7,11 @@ from typing import Any
 import msgspec
 
 from orchestrator.console.actions import Acted, Acts, Foreseen, Launched
+from orchestrator.console.approvals import Waiting
 from orchestrator.console.around import DoubtsSeen, ServicesSeen
 from orchestrator.console.desk import SagaRow, Shards
 from orchestrator.console.doubts import InDoubt
+from orchestrator.journal.approvals import Judged
 from orchestrator.journal.audit import AuditPage
 from orchestrator.journal.bulk import Bulk as BulkRecord
 from orchestrator.journal.bulk import BulkItem
@@ -84,7 +86,19 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 _ANSWERS = (
-    *(Acted, Acts, AuditPage, BulkItems, BulkRecord, BulkRows, Changes, ClusterPage, ClusterRuns),
+    *(
+        Acted,
+        Acts,
+        AuditPage,
+        Judged,
+        Waiting,
+        BulkItems,
+        BulkRecord,
+        BulkRows,
+        Changes,
+        ClusterPage,
+        ClusterRuns,
+    ),
     *(DoubtsSeen, Ended, Entries, Fault, Foreseen, Launched, Page, Preview, Pulse, RunLook),
     *(SagaRows, ServicesSeen, Shards, Statistics),
 )
