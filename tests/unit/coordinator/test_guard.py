@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any, get_args
+
 import pytest
 from msgspec.structs import replace
 
+from orchestrator import wiring
 from orchestrator.client import Client, ClientOptions
-from orchestrator.errors import OperationRefusedError
+from orchestrator.errors import OperationRefusedError, SettingsError
 from orchestrator.journal.bulk import Bulk, BulkLimits
 from orchestrator.journal.port import RunFilter
 from orchestrator.kernel import messages as msg
-from orchestrator.kernel.second import TwoPeople
+from orchestrator.kernel.second import NAMES, NOBODY, TwoPeople
+from orchestrator.settings import Settings, TwoPeopleOperation, load
 from tests.unit.cli.stage import Stage
 
 RETRIES = TwoPeople(frozenset({"retry"}))
@@ -189,3 +193,27 @@ def test_a_bulk_operation_that_nobody_approved_yet_vouches_for_nothing() -> None
     house.store.send(house.runs[0], bulk.part(house.runs[0], house.clock))
     house.turns()
     assert (house.retried(), house.waiting()) == ([], house.runs[:1])
+
+
+def test_the_settings_say_what_takes_two_people() -> None:
+    given = {"operations": ["skip", "bulk"], "sagas": ["shop"], "approvers": ["bob"]}
+    settings = load(second_person=given | {"expires_s": 60})
+    assert wiring.coordinator_options(settings).two_people == TwoPeople(
+        frozenset({"skip", "bulk"}), frozenset({"shop"}), frozenset({"bob"}), 60.0
+    )
+    assert wiring.coordinator_options(Settings()).two_people == NOBODY
+    assert get_args(TwoPeopleOperation) == NAMES
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"operations": ["dance"]},
+        {"sagas": ["shop"]},
+        {"approvers": ["bob"]},
+        {"operations": ["skip"], "expires_s": 31 * 86_400},
+    ],
+)
+def test_settings_that_would_do_nothing_are_an_error(given: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="second_person"):
+        load(second_person=given)
