@@ -209,13 +209,13 @@ def _answer(run: RunState, message: msg.Approve | msg.Deny, rule: TwoPeople) -> 
 
 
 def _digest(seen: Preview) -> str:
-    """What a preview says, but for the run's length, times and values: those of a step are fixed by its attempt, and
+    """What a preview says, but for the run's length and values: those of a step are fixed by its attempt, and
     a digest of a secret would be something to guess it by.
     """
     told = msgspec.to_builtins(seen)
     del told["length"]
     for action in (*told["runs"], *told["settles"], *told["undoes"]):
-        for part in ("args", "result", "at_once"):
+        for part in ("args", "result"):
             del action[part]
     return hashlib.sha256(msgspec.json.encode(told, order="sorted")).hexdigest()[:32]
 

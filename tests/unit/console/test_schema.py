@@ -70,7 +70,8 @@ ROUTES = sorted(
 def _sent(client: TestClient, case: Any) -> Any:
     made = case.as_transport_kwargs(base_url="http://localhost")
     headers = {name: str(value) for name, value in dict(made.get("headers") or {}).items()}
-    body = {name: made[name] for name in ("json", "data") if made.get(name) is not None}
+    names = {"json": "json", "data": "content"}
+    body = {names[name]: made[name] for name in names if made.get(name) is not None}
     return client.request(
         made["method"],
         made["url"],
@@ -91,13 +92,38 @@ def test_what_fits_the_description_is_answered_as_it_says(
         refused = _sent(served.stranger, case)
         assert refused.status_code in {401, 404}, "404 for a path that is none"
         assert served.written() == before
-        case.path_parameters = {
-            name: RUN if name == "run" and len(str(value)) % 2 else value
-            for name, value in (case.path_parameters or {}).items()
-        }
-        answer = _sent(served.admin, case)
-        assert answer.status_code < 500, answer.text
-        if answer.status_code != 404 or answer.headers["content-type"] == "application/json":
-            case.validate_response(answer, checks=CHECKS)
+        _check(served, case)
 
     check()
+
+
+@pytest.mark.parametrize(("path", "method"), [one for one in ROUTES if one[1] not in SAFE], ids=str)
+def test_what_does_not_fit_is_refused_and_changes_nothing(
+    served: Served, path: str, method: str
+) -> None:
+    @FEW
+    @given(
+        case=served.described[path][method].as_strategy(
+            generation_mode=schemathesis.GenerationMode.NEGATIVE
+        )
+    )
+    def check(case: Any) -> None:
+        before = served.written()
+        refused = _sent(served.stranger, case)
+        assert 400 <= refused.status_code < 500
+        assert served.written() == before
+        _check(served, case)
+
+    check()
+
+
+def _check(served: Served, case: Any) -> None:
+    """What the administrator is answered."""
+    case.path_parameters = {
+        name: RUN if name == "run" and len(str(value)) % 2 else value
+        for name, value in (case.path_parameters or {}).items()
+    }
+    answer = _sent(served.admin, case)
+    assert answer.status_code < 500, answer.text
+    if answer.status_code != 404 or answer.headers["content-type"] == "application/json":
+        case.validate_response(answer, checks=CHECKS)
