@@ -65,7 +65,10 @@ def test_who_asked_takes_it_back(stage: Stage) -> None:
     assert "StepRetried" not in types(stage)
 
 
-def test_a_filter_is_no_way_around(stage: Stage) -> None:
+@pytest.mark.parametrize("named", ["retry", "bulk"])
+def test_a_filter_is_no_way_around(stage: Stage, named: str) -> None:
+    stage.two_people = TwoPeople(frozenset({named}))
+    stage.start()
     done = stage.json("retry", "--stuck", "--yes")
     assert (done["taken"], done["waits"]) == (1, 1)
     said = stage.run("retry", "--stuck", "--yes")
