@@ -137,6 +137,19 @@ def test_it_is_asked_for_and_approved_on_pages(desks: Desks) -> None:
     assert "the operator, the admin" in text_of(second.get("/audit").text)
 
 
+def test_it_is_denied_on_a_page(desks: Desks) -> None:
+    number = ask(desks).json()["waits"]
+    second = desks.browser(Role.ADMIN)
+    assert "Deny…" in second.get(f"/runs/{RUN}/act/approve?number={number}").text
+    page = second.get(f"/runs/{RUN}/act/deny?number={number}")
+    assert "Nothing is done to the run" in text_of(page.text)
+    second.post(f"/runs/{RUN}/act/deny", data=hidden(page.text) | {"reason": "not yet"})
+    assert types(desks)[-1] == "ApprovalDenied"
+    assert "denied by the admin: not yet" in text_of(
+        second.get(f"/runs/{RUN}/act/approve?number={number}").text
+    )
+
+
 def test_a_bulk_operation_is_approved_on_its_page(desks: Desks) -> None:
     first, second = desks.browser(Role.OPERATOR), desks.browser(Role.ADMIN)
     form = first.get(f"/bulk?operation=retry&run={RUN}")
