@@ -7,6 +7,7 @@ against the record: whether it was approved, is about this run, and asks for jus
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -23,20 +24,27 @@ _KNOWN_MAX = 4
 """Bulk operations whose runs are kept in mind."""
 
 
+class _Approved(NamedTuple):
+    """A bulk operation that two people stand behind, and what it sends to each run."""
+
+    second: str
+    parts: Mapping[str, msg.Operation]
+
+
 class Guard:
     """Holds a rule against what is asked for. Not thread-safe, like the coordinator."""
 
     def __init__(self, journal: WriterJournal, rule: TwoPeople) -> None:
         self._journal = journal
         self._rule = rule
-        self._approved: dict[str, Mapping[str, msg.Operation]] = {}
+        self._approved: dict[str, _Approved] = {}
 
     def take(self, run: RunState, message: msg.Inbound) -> Turn:
         """What a message leads to. Raises ``JournalUnavailableError``."""
         if isinstance(message, msg.Reply):  # nearly all of them
             return react(run, message)
-        approved = isinstance(message, msg.Operation) and self._is_part(run, message)
-        return second.take(run, message, self._rule, approved=approved)
+        by = self._approved_by(run, message) if isinstance(message, msg.Operation) else ""
+        return second.take(run, message, self._rule, approved_by=by)
 
     def held(self, bulk: Bulk, now: float) -> Bulk | None:
         """A bulk operation as one that waits for a second person; None if it needs none, or has one."""
@@ -57,25 +65,25 @@ class Guard:
             bulk, state="waiting", second="", expires_at=expires_at, notes=(*bulk.notes, note)
         )
 
-    def _is_part(self, run: RunState, deed: msg.Operation) -> bool:
-        """Whether it is a part of a bulk operation that two people stand behind."""
+    def _approved_by(self, run: RunState, deed: msg.Operation) -> str:
+        """The second person behind the bulk operation that it is a part of; empty if it is of none."""
         if deed.bulk in {"", msg.MANY} or not self._rule.needed(run, deed):
-            return False
-        parts = self._approved.get(deed.bulk)
-        if parts is None:
-            parts = self._parts(deed.bulk)
-        wanted = parts.get(run.run_id)
-        return wanted is not None and replace(deed, at=wanted.at) == wanted
+            return ""
+        approved = self._approved.get(deed.bulk) or self._looked_up(deed.bulk)
+        wanted = None if approved is None else approved.parts.get(run.run_id)
+        if approved is None or wanted is None or replace(deed, at=wanted.at) != wanted:
+            return ""
+        return approved.second
 
-    def _parts(self, bulk_id: str) -> Mapping[str, msg.Operation]:
+    def _looked_up(self, bulk_id: str) -> _Approved | None:
         try:
             bulk = self._journal.bulk(bulk_id)
             self._rule.check(bulk.message.actor, bulk.second)
         except (BulkNotFoundError, OperationRefusedError):
-            return {}
+            return None
         items = self._journal.bulk_items(bulk.id, limit=bulk.total)
         parts = {item.run_id: bulk.part(item.run_id, bulk.created_at) for item in items}
         if len(self._approved) >= _KNOWN_MAX:
             self._approved.clear()
-        self._approved[bulk_id] = parts
-        return parts
+        approved = self._approved[bulk_id] = _Approved(bulk.second, parts)
+        return approved

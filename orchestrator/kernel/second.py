@@ -20,8 +20,8 @@ from orchestrator.kernel import messages as msg
 from orchestrator.kernel.caveats import against_the_decision
 from orchestrator.kernel.decide import Turn, carried_out, react
 from orchestrator.kernel.evolve import evolve
+from orchestrator.kernel.operate import operate, refusal
 from orchestrator.kernel.operate import possible as _possible
-from orchestrator.kernel.operate import refusal
 from orchestrator.kernel.preview import Preview, nothing
 from orchestrator.kernel.preview import preview as _preview
 from orchestrator.kernel.state import RunState
@@ -84,15 +84,18 @@ NOBODY = TwoPeople()
 """One person is enough for everything."""
 
 
-def take(run: RunState, message: msg.Inbound, rule: TwoPeople, *, approved: bool = False) -> Turn:
-    """What a message leads to. What takes two people becomes a request, unless it is ``approved`` already, as a part
-    of a bulk operation.
+def take(run: RunState, message: msg.Inbound, rule: TwoPeople, *, approved_by: str = "") -> Turn:
+    """What a message leads to. What takes two people becomes a request, unless it is approved already, as a part of a
+    bulk operation.
     """
     if isinstance(message, msg.Approve | msg.Deny):
         known = message.request in run.requests
         return carried_out(run, [] if known else _answered(run, message, rule), message.at)
-    if not isinstance(message, msg.Operation) or approved or not rule.needed(run, message):
+    if not isinstance(message, msg.Operation) or not rule.needed(run, message):
         return react(run, message)
+    if approved_by:
+        done = [replace(event, second=approved_by) for event in operate(run, message)]
+        return carried_out(run, done, message.at)
     if message.request in run.requests:
         return Turn([], run)
     event: ev.Event

@@ -127,6 +127,7 @@ def test_a_recorded_bulk_operation_waits_as_a_whole_and_is_then_carried_out(
     done = ann.bulk.get(made.id)
     assert (done.state, done.counts, done.second) == ("done", {"done": 3}, "bob")
     assert house.waiting() == []
+    assert {(one.actor, one.second) for one in ann.audit().entries} == {("ann", "bob")}
     with pytest.raises(OperationRefusedError, match="is done"):
         bob.bulk.approve(made.id)
 
