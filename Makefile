@@ -11,7 +11,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo dev test check lint types bench guards storm crashes simulate screenshots story lock wheel clean
+.PHONY: help venv demo dev test check lint types bench guards api storm crashes simulate screenshots story lock wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -53,6 +53,9 @@ bench: $(STAMP) ## measure against a Celery chain and DBOS (JSON=1 for one JSON 
 
 guards: $(STAMP) ## take each guard away, and see that a test fails
 	SAGA_GUARDS=1 $(BIN)/python -m pytest -n $(JOBS) tests/mutation $(ARGS)
+
+api: $(STAMP) ## send the API much of what its own description allows (EXAMPLES=300 for each route)
+	API_EXAMPLES=$(or $(EXAMPLES),300) $(BIN)/python -m pytest -q -n0 tests/unit/console/test_schema.py
 
 storm: $(STAMP) ## kills -9 on real processes, then the oracle (ARGS=--transfers: two-phase commit)
 	$(BIN)/python -m tests.e2e.storm $(ARGS)

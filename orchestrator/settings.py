@@ -55,6 +55,19 @@ class _Part(BaseModel):
 
 
 Role = Literal["viewer", "operator", "admin"]
+TwoPeopleOperation = Literal[
+    "retry",
+    "skip",
+    "resolve",
+    "forget",
+    "acknowledge",
+    "compensate",
+    "cancel",
+    "pause",
+    "resume",
+    "force",
+    "bulk",
+]
 
 
 class TokenSettings(_Part):
@@ -150,6 +163,25 @@ class IncidentSettings(_Part):
         return self
 
 
+class SecondPersonSettings(_Part):
+    """What takes two people: one who asks for it, and another who approves it. Coordinators see to it."""
+
+    operations: tuple[TwoPeopleOperation, ...] = ()
+    """``force`` is a resolve against a group's decision, ``bulk`` anything that is done to many runs at once."""
+    sagas: tuple[str, ...] = ()
+    """Only for runs of these; empty for all."""
+    approvers: tuple[str, ...] = ()
+    """Actors who may be the second person; empty for anybody else than the first."""
+    expires_s: float = Field(default=24 * 3600.0, gt=0, le=30 * 24 * 3600.0)
+    """How long a request waits."""
+
+    @model_validator(mode="after")
+    def _of_something(self) -> SecondPersonSettings:
+        if not self.operations and (self.sagas or self.approvers):
+            raise ValueError("operations: name those that take two people")
+        return self
+
+
 class MetricsSettings(_Part):
     """Where metrics are served for Prometheus; nowhere unless a port is set. The console has its own, at /metrics."""
 
@@ -209,6 +241,8 @@ class Settings(BaseSettings):
     """In the environment ``SAGA_CONSOLE__PORT`` and its kin, lists as JSON."""
     incidents: IncidentSettings = IncidentSettings()
     """In the environment ``SAGA_INCIDENTS__WEBHOOK_URL`` and its kin."""
+    second_person: SecondPersonSettings = SecondPersonSettings()
+    """In the environment ``SAGA_SECOND_PERSON__OPERATIONS`` and its kin, lists as JSON."""
 
     @field_validator("apps", "signing_keys", mode="before")
     @classmethod

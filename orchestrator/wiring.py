@@ -36,6 +36,7 @@ from orchestrator.exposing import serve_counts, worker_counts
 from orchestrator.journal.port import Journal
 from orchestrator.journal.sql import SqlJournal
 from orchestrator.journal.upgrade import check_schema, upgrade
+from orchestrator.kernel.second import TwoPeople
 from orchestrator.participant.declare import Participant
 from orchestrator.participant.executor import WorkExecutor
 from orchestrator.participant.registry import Registry
@@ -326,6 +327,18 @@ def coordinator_options(settings: Settings) -> CoordinatorOptions:
         lease_s=settings.lease_s,
         poll_s=settings.poll_s,
         bundle=BundleOptions(settings.bundle_work_s, settings.bundle, settings.window),
+        two_people=two_people(settings),
+    )
+
+
+def two_people(settings: Settings) -> TwoPeople:
+    """What takes a second person."""
+    given = settings.second_person
+    return TwoPeople(
+        operations=frozenset(given.operations),
+        sagas=frozenset(given.sagas),
+        approvers=frozenset(given.approvers),
+        expires_s=given.expires_s,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import (
+    approving,
     archiving,
     auditing,
     budgeting,
@@ -84,6 +85,7 @@ app.command("simulate", rich_help_panel=_PLANS)(simulating.simulate)
 app.command("in-doubt", rich_help_panel=_KEEP)(doubting.in_doubt)
 app.command("doctor", rich_help_panel=_KEEP)(doctor)
 app.command("archive", rich_help_panel=_KEEP)(archiving.archive)
+app.add_typer(approving.approvals, name="approvals", rich_help_panel=_REPAIR)
 app.add_typer(bulk_record.bulk, name="bulk", rich_help_panel=_REPAIR)
 app.add_typer(desk.console, name="console", rich_help_panel=_KEEP)
 app.add_typer(database.db, name="db", rich_help_panel=_KEEP)

@@ -81,7 +81,7 @@ def _show(call: Invocation, page: AuditPage) -> None:
     for entry in page.entries:
         shown.add_row(
             Text(f"{datetime.fromtimestamp(entry.at, UTC):%Y-%m-%d %H:%M:%S}", style="dim"),
-            Text(entry.actor),
+            Text(f"{entry.actor}, {entry.second}" if entry.second else entry.actor),
             Text(_what(entry), style="red" if entry.refused or not entry.intact else ""),
             Text(ids[entry.run_id] if entry.is_on_run else entry.run_id, style="bold"),
             Text(_state(entry.before, entry.step_before)),

@@ -8,7 +8,7 @@ import typer
 
 from orchestrator.cli import options as opt
 from orchestrator.cli.invocation import invocation
-from orchestrator.cli.repairing import one
+from orchestrator.cli.repairing import operate_on
 from orchestrator.kernel import messages as msg
 
 Attempts = Annotated[
@@ -33,4 +33,4 @@ def budget(
     message = msg.Budget(
         at=call.now(), actor=call.actor, step=step, attempts=attempts, reason=reason
     )
-    one(call, run, message, dry_run=dry_run)
+    operate_on(call, run, message, dry_run=dry_run)

@@ -43,6 +43,8 @@ class Many(msgspec.Struct, frozen=True):
     taken: int
     """How many of those sent a coordinator had carried out when the command ended."""
     refused: tuple[Refusal, ...]
+    waits: int = 0
+    """How many of those taken wait for a second person."""
 
 
 def for_many(
@@ -69,13 +71,14 @@ def for_many(
     for run in runs:
         try:
             before = call.journal.history(run.run_id)
-            call.client.operate(run.run_id, message)
+            call.client.operate(run.run_id, msgspec.structs.replace(message, bulk=msg.MANY))
         except (OperationRefusedError, RunNotFoundError) as error:
             refused.append(Refusal(run.run_id, str(error)))
         else:
             sent.append((run, before[-1].offset if before else 0))
     taken, late = _await_all(call, name, sent)
-    done = Many(name, len(runs), len(sent), len(taken), (*refused, *late))
+    waits = sum(bool(one.waits) for one in taken)
+    done = Many(name, len(runs), len(sent), len(taken), (*refused, *late), waits)
     _tell(call, done, sent)
     if done.refused:
         raise typer.Exit(Exit.REFUSED)
@@ -168,7 +171,12 @@ def _tell(call: Invocation, done: Many, sent: list[tuple[RunSummary, int]]) -> N
     if not done.matched:
         call.out.note("no run fits")
         return
-    call.out.show(f"{done.operation}: {_runs(done.sent)} sent, {done.taken} carried out")
+    carried_out = done.taken - done.waits
+    call.out.show(f"{done.operation}: {_runs(done.sent)} sent, {carried_out} carried out")
+    if done.waits:
+        call.out.note(
+            f"{_runs(done.waits)} wait for a second person: `saga approvals list`", "yellow"
+        )
     for refusal in done.refused:
         call.out.note(f"{refusal.run_id[:SHORTEST_ID]} refused: {refusal.why}", "red")
     waiting = done.sent - done.taken

@@ -147,6 +147,13 @@ def resume(context: typer.Context, bulk_id: BulkId, *, reason: opt.Reason = "") 
     _tell(call, call.client.bulk.resume(bulk_id, reason=reason))
 
 
+@bulk.command("approve")
+def approve(context: typer.Context, bulk_id: BulkId, *, reason: opt.Reason = "") -> None:
+    """Have one begin that waits for a second person, as another than who started it."""
+    call = invocation(context)
+    _tell(call, call.client.bulk.approve(bulk_id, reason=reason))
+
+
 @bulk.command("abort")
 def abort(context: typer.Context, bulk_id: BulkId, *, reason: opt.Reason = "") -> None:
     """Send no further wave ever; what was sent stays sent."""

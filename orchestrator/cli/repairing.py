@@ -108,7 +108,7 @@ def skip(
     call = invocation(context)
     value = json_value(result, "--result")
     message = msg.Skip(at=call.now(), actor=call.actor, step=step, result=value, reason=reason)
-    one(call, run, message, dry_run=dry_run)
+    operate_on(call, run, message, dry_run=dry_run)
 
 
 def resolve(
@@ -130,7 +130,7 @@ def resolve(
     message = msg.Resolve(
         at=call.now(), actor=call.actor, step=step, undone=undone, result=value, reason=reason
     )
-    one(call, run, message, dry_run=dry_run)
+    operate_on(call, run, message, dry_run=dry_run)
 
 
 def forget(
@@ -144,7 +144,7 @@ def forget(
     """Close the file of a branch that went against its group's decision, once you have resolved it."""
     call = invocation(context)
     message = msg.Forget(at=call.now(), actor=call.actor, step=step, reason=reason)
-    one(call, run, message, dry_run=dry_run)
+    operate_on(call, run, message, dry_run=dry_run)
 
 
 def signal(
@@ -173,7 +173,7 @@ def signal(
         signal_id=signal_id or uuid.uuid4().hex,
         reason=reason,
     )
-    one(call, run, message, dry_run=dry_run)
+    operate_on(call, run, message, dry_run=dry_run)
 
 
 def one_or_many(
@@ -194,12 +194,14 @@ def one_or_many(
             param_hint="RUN",
         )
     if run is not None:
-        one(call, run, message, dry_run=dry_run)
+        operate_on(call, run, message, dry_run=dry_run)
     else:
         for_many(call, where, message, step=step, yes=yes, dry_run=dry_run)
 
 
-def one(call: Invocation, run: str, message: msg.Operation | msg.Signal, *, dry_run: bool) -> None:
+def operate_on(
+    call: Invocation, run: str, message: msg.Asked | msg.Signal, *, dry_run: bool
+) -> None:
     """Operate on one run, or show what that would do."""
     run_id = call.journal.find(run).run_id
     if dry_run:
@@ -213,7 +215,7 @@ def one(call: Invocation, run: str, message: msg.Operation | msg.Signal, *, dry_
         tell(call, taken)
 
 
-def _foretell(call: Invocation, run_id: str, message: msg.Operation | msg.Signal) -> None:
+def _foretell(call: Invocation, run_id: str, message: msg.Asked | msg.Signal) -> None:
     seen = call.curtains.preview(call.journal.find(run_id), call.client.preview(run_id, message))
     if call.out.json:
         call.out.data(seen)
@@ -226,6 +228,13 @@ def _foretell(call: Invocation, run_id: str, message: msg.Operation | msg.Signal
 def tell(call: Invocation, taken: Taken) -> None:
     """Say what came of one operation."""
     short = taken.run_id[:SHORTEST_ID]
+    for number in taken.waits:
+        call.out.note(
+            f"{taken.operation} takes two people: as another, `saga approvals approve {short} {number}`",
+            "yellow",
+        )
+    if taken.waits:
+        return
     if taken.taken:
         for event in taken.events:
             call.out.show(event)

@@ -32,6 +32,8 @@ LEADS_TO: Mapping[str, tuple[type, ...]] = {
     "pause": (ev.RunPaused,),
     "resume": (ev.RunResumed,),
     "budget": (ev.BudgetSet,),
+    "approve": (ev.ApprovalGiven,),
+    "deny": (ev.ApprovalDenied,),
 }
 """The events of an operation that was carried out."""
 
@@ -49,6 +51,8 @@ class Taken(msgspec.Struct, frozen=True):
     """The run's status after it."""
     writer: str
     """The coordinator that writes the run's shard; empty if none is alive."""
+    waits: tuple[int, ...] = ()
+    """It takes two people, and waits for the second under this number."""
 
 
 def carry_out(
@@ -71,7 +75,8 @@ def await_taken(call: Invocation, run_id: str, operation: str, after: int, wait_
         if found or call.now() >= ends_at:
             told = call.curtains.texts(row, (sentence(event)[0] for event in found))
             writer = writer_of(call, row.shard)
-            return Taken(run_id, operation, bool(found), told, row.status, writer)
+            waits = tuple(one.number for one in found if isinstance(one, ev.ApprovalAsked))
+            return Taken(run_id, operation, bool(found), told, row.status, writer, waits)
         call.backend.sleep(pause_s)
         pause_s = min(pause_s * 1.5, _SLOWEST_LOOK_S)
 
@@ -95,8 +100,12 @@ def _caused(records: Sequence[Recorded], operation: str, actor: str) -> list[ev.
     found: list[ev.Event] = []
     for record in records:
         event = record.event
+        if event is not None and operation == "approve" and event.second == actor:
+            found.append(event)  # what the approval led to
         if event is None or record.actor != actor:
             continue
+        if isinstance(event, ev.ApprovalAsked) and event.operation == operation:
+            found.append(event)
         if isinstance(event, ev.OperationRefused) and event.operation == operation:
             raise OperationRefusedError(f"the coordinator refused it: {event.why}")
         if isinstance(event, LEADS_TO[operation]):

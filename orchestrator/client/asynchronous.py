@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar, TypeVarTuple
 
+from orchestrator.client.approvals import Approvals
 from orchestrator.client.bulk import Bulks
 from orchestrator.client.client import Client
 from orchestrator.client.hold import HoldPreview, Holds
 from orchestrator.client.run import Run
+from orchestrator.journal.approvals import Approval, Judged
 from orchestrator.journal.audit import AuditPage
 from orchestrator.journal.bulk import Bulk, BulkItem, BulkLimits, BulkOperation, Outcome
 from orchestrator.journal.hold import Hold
@@ -100,6 +102,10 @@ class AsyncBulks:
         """Go on."""
         return await asyncio.to_thread(self._bulks.resume, bulk_id, reason=reason, expects=expects)
 
+    async def approve(self, bulk_id: str, *, reason: str = "", expects: int | None = None) -> Bulk:
+        """Be the second person for one that waits for it."""
+        return await asyncio.to_thread(self._bulks.approve, bulk_id, reason=reason, expects=expects)
+
     async def abort(self, bulk_id: str, *, reason: str = "", expects: int | None = None) -> Bulk:
         """Send no further wave ever."""
         return await asyncio.to_thread(self._bulks.abort, bulk_id, reason=reason, expects=expects)
@@ -138,6 +144,31 @@ class AsyncHolds:
         return await asyncio.to_thread(self._holds.preview, kind, name)
 
 
+class AsyncApprovals:
+    """``Approvals`` for asyncio; what a call does and raises is said there."""
+
+    def __init__(self, approvals: Approvals) -> None:
+        self._approvals = approvals
+
+    async def list(
+        self, sagas: Sequence[str] = (), *, run: str | None = None
+    ) -> Sequence[Approval]:
+        """What waits for a second person, the newest first."""
+        return await asyncio.to_thread(self._approvals.list, sagas, run=run)
+
+    async def get(self, run_id: str, number: int) -> Judged:
+        """One, with what it would have done then and would do now."""
+        return await asyncio.to_thread(self._approvals.get, run_id, number)
+
+    async def approve(self, run_id: str, number: int, *, reason: str = "") -> None:
+        """Have it done, as another than who asked."""
+        await asyncio.to_thread(self._approvals.approve, run_id, number, reason=reason)
+
+    async def deny(self, run_id: str, number: int, *, reason: str = "") -> None:
+        """Say no to it, or take one's own back."""
+        await asyncio.to_thread(self._approvals.deny, run_id, number, reason=reason)
+
+
 class AsyncClient:
     """``Client`` for asyncio; what a call does and raises is said there."""
 
@@ -153,6 +184,11 @@ class AsyncClient:
     def holds(self) -> AsyncHolds:
         """Sagas and services that are stopped as a whole."""
         return AsyncHolds(self._client.holds)
+
+    @property
+    def approvals(self) -> AsyncApprovals:
+        """What waits for a second person."""
+        return AsyncApprovals(self._client.approvals)
 
     async def launch(
         self,

@@ -20,6 +20,7 @@ from orchestrator.journal.bulk import (
 )
 from orchestrator.journal.port import ReaderJournal, RunFilter
 from orchestrator.kernel.messages import operation_name
+from orchestrator.kernel.second import NOBODY
 from orchestrator.kernel.summary import RunSummary
 
 RUNS_MAX = 100_000
@@ -101,6 +102,10 @@ class Bulks:
         """Go on, also after it was stopped by failures: those are seen and don't stop it again."""
         return self._change(bulk_id, "running", "resumed", reason, expects)
 
+    def approve(self, bulk_id: str, *, reason: str = "", expects: int | None = None) -> Bulk:
+        """Be the second person for one that waits for it; the coordinators see to who may be."""
+        return self._change(bulk_id, "running", "approved", reason, expects)
+
     def abort(self, bulk_id: str, *, reason: str = "", expects: int | None = None) -> Bulk:
         """Send no further wave ever; what was sent stays sent."""
         return self._change(bulk_id, "aborted", "aborted", reason, expects)
@@ -116,15 +121,34 @@ class Bulks:
                 raise OperationRefusedError(f"the bulk operation is {bulk.state}")
             if state == "paused" and bulk.state != "running":
                 raise OperationRefusedError(f"the bulk operation is {bulk.state} already")
+            if what == "approved" or bulk.state == "waiting":
+                self._check_approval(bulk, what)
             changed = replace(
                 bulk,
                 state=state,
+                second=self._actor if what == "approved" else bulk.second,
                 why="" if state == "running" else bulk.why,
                 excused=bulk.wave if bulk.state == "stopped" else bulk.excused,
                 notes=(*bulk.notes, BulkNote(self._clock(), what, self._actor, reason)),
             )
             if self._journal.write_bulk(changed, (), ()):
                 return self._journal.bulk(bulk.id)
+
+    def _check_approval(self, bulk: Bulk, what: str) -> None:
+        if bulk.state != "waiting":
+            raise OperationRefusedError(
+                f"the bulk operation is {bulk.state}: nobody has to approve it"
+            )
+        if what == "resumed":
+            raise OperationRefusedError(
+                "the bulk operation waits for a second person to approve it"
+            )
+        if what == "approved":
+            NOBODY.check(bulk.message.actor, self._actor)
+            if self._clock() > bulk.expires_at:
+                raise OperationRefusedError(
+                    "the bulk operation has waited too long for a second person: start it again"
+                )
 
     def _matching(self, where: RunFilter) -> Sequence[RunSummary]:
         if where == RunFilter():

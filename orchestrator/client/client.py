@@ -15,6 +15,7 @@ import msgspec
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
+from orchestrator.client.approvals import Approvals
 from orchestrator.client.bulk import Bulks
 from orchestrator.client.hold import Holds
 from orchestrator.client.run import Run
@@ -34,9 +35,9 @@ from orchestrator.journal.port import (
 )
 from orchestrator.kernel import messages as msg
 from orchestrator.kernel.evolve import fold
-from orchestrator.kernel.operate import possible
-from orchestrator.kernel.preview import Preview, preview
+from orchestrator.kernel.preview import Preview
 from orchestrator.kernel.program import Program
+from orchestrator.kernel.second import possible, preview
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.summary import RunSummary
 from orchestrator.telemetry.tracing import launching
@@ -296,14 +297,14 @@ class Client:
     def _actor(self) -> str:
         return self._options.actor
 
-    def preview(self, run_id: str, operation: msg.Operation | msg.Signal) -> Preview:
+    def preview(self, run_id: str, operation: msg.Asked | msg.Signal) -> Preview:
         """What an operation would do now, found by the kernel on a copy of the run's state.
 
         Raises ``RunNotFoundError``, also while no coordinator has taken the run yet.
         """
         return preview(self.state(run_id), operation)
 
-    def operate(self, run_id: str, operation: msg.Operation | msg.Signal) -> None:
+    def operate(self, run_id: str, operation: msg.Asked | msg.Signal) -> None:
         """Send an operation that was made, and perhaps previewed, as a message.
 
         Raises ``OperationRefusedError`` when the run's state doesn't allow it, ``PayloadTooLargeError``.
@@ -331,7 +332,12 @@ class Client:
         """Sagas and services that are stopped as a whole."""
         return Holds(self._journal, self._actor, self._clock, self._poke)
 
-    def _operate(self, run_id: str, operation: msg.Operation) -> None:
+    @property
+    def approvals(self) -> Approvals:
+        """What waits for a second person."""
+        return Approvals(self._journal, self._actor, self._clock, self.operate)
+
+    def _operate(self, run_id: str, operation: msg.Asked) -> None:
         row = self._journal.find(run_id)
         if row.status != "accepted":
             state = self.state(row.run_id)
@@ -339,7 +345,7 @@ class Client:
                 possible(state, operation)
         self._send(row.run_id, operation)
 
-    def _send(self, run_id: str, message: msg.Message) -> None:
+    def _send(self, run_id: str, message: msg.Inbound) -> None:
         row = self._journal.find(run_id)
         with sending(row.run_id, message) as sent:
             self._journal.send(row.run_id, sent)

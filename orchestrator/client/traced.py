@@ -24,7 +24,7 @@ def traced(requests: Sequence[LaunchRequest], launches: Launches) -> Sequence[La
 
 
 @contextmanager
-def sending(run_id: str, message: msg.Message) -> Iterator[msg.Message]:
+def sending(run_id: str, message: msg.Inbound) -> Iterator[msg.Inbound]:
     """Around putting a message into a run's inbox: a signal with its sender's trace, any other as it is."""
     if not isinstance(message, msg.Signal):
         yield message

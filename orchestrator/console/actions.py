@@ -25,7 +25,8 @@ from orchestrator.errors import (
 )
 from orchestrator.journal.port import Recorded, RunFilter
 from orchestrator.kernel import events as ev
-from orchestrator.kernel.messages import Operation, Signal
+from orchestrator.kernel.messages import MANY, Signal
+from orchestrator.kernel.messages import Asked as AskedFor
 from orchestrator.kernel.preview import Preview
 from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.gathered import Gathered, gathered
@@ -48,6 +49,8 @@ LEADS_TO: dict[OperationName, tuple[type, ...]] = {
     "pause": (ev.RunPaused,),
     "resume": (ev.RunResumed,),
     "budget": (ev.BudgetSet, ev.StepRetried),
+    "approve": (ev.ApprovalGiven,),
+    "deny": (ev.ApprovalDenied,),
 }
 
 
@@ -75,6 +78,8 @@ class Acted(msgspec.Struct, frozen=True):
     """What it led to, in words."""
     length: int
     """How many events the run has now: its next ETag."""
+    waits: int | None = None
+    """It takes two people, and waits for the second under this number."""
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -213,7 +218,12 @@ class Actions:
             row = self._desk.row(who, run)
             request = _request_id(who, row.run_id, key)
             message = asked.message(
-                operation, at=self._desk.clock(), actor=who.name, request=request, expects=expects
+                operation,
+                at=self._desk.clock(),
+                actor=who.name,
+                request=request,
+                expects=expects,
+                bulk=MANY,
             )
             self._send(who, row.run_id, operation, message, request, expects)
         except RunNotFoundError as error:
@@ -229,7 +239,7 @@ class Actions:
         who: Principal,
         run_id: str,
         operation: OperationName,
-        message: Operation | Signal,
+        message: AskedFor | Signal,
         request: str,
         expects: int | None,
     ) -> None:
@@ -261,8 +271,11 @@ class Actions:
             found = _settled(run_id, records, operation, request, expects)
             if found or self._desk.clock() >= ends_at:
                 row = self._desk.row(who, run_id)
+                if operation == "approve":
+                    found += _approved(records, found[:1])
                 told = self._desk.texts(who, row, (sentence(event)[0] for event in found))
-                return Acted(row, operation, bool(found), told, len(records))
+                waits = _waits(records, found)
+                return Acted(row, operation, bool(found), told, len(records), waits)
             self._sleep(pause_s)
             pause_s = min(pause_s * 1.5, _SLOWEST_LOOK_S)
 
@@ -293,7 +306,9 @@ def _answer(records: Iterable[Recorded], operation: OperationName, request: str)
                 raise KeyReusedError(f"this idempotency key was used for {event.operation} before")
             raise OperationRefusedError(event.why)
         found.append(event)
-    if found and not isinstance(found[0], LEADS_TO[operation]):
+    first = found[0] if found else None
+    waits = isinstance(first, ev.ApprovalAsked) and first.operation == operation
+    if first is not None and not waits and not isinstance(first, LEADS_TO[operation]):
         raise KeyReusedError("this idempotency key was used for another operation before")
     return found
 
@@ -317,3 +332,26 @@ def _settled(
 def _length_before(records: Sequence[Recorded], request: str) -> int:
     first = next(_caused_by(records, request))
     return next(index for index, record in enumerate(records) if record.event is first)
+
+
+def _waits(records: Iterable[Recorded], found: Sequence[ev.Event]) -> int | None:
+    """The number under which it waits for a second person, if it does."""
+    asked = next((event for event in found if isinstance(event, ev.ApprovalAsked)), None)
+    if asked is None or any(_answers(record.event, asked.number) for record in records):
+        return None
+    return asked.number
+
+
+def _answers(event: ev.Event | None, number: int) -> bool:
+    return isinstance(event, ev.ApprovalGiven | ev.ApprovalDenied) and event.number == number
+
+
+def _approved(records: Iterable[Recorded], given: Sequence[ev.Event]) -> list[ev.Event]:
+    """What this approval led to."""
+    return [
+        event
+        for record in records
+        for event in (record.event,)
+        for yes in given
+        if event is not None and (event.second, event.at) == (yes.actor, yes.at)
+    ]

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 
 from orchestrator.console.answers import Json, etag
 from orchestrator.console.filters import AuditQuery, RunQuery
-from orchestrator.console.schemas import ClusterRuns, answers
+from orchestrator.console.schemas import ClusterRuns, answers, texts
 from orchestrator.console.security import CSRF_HEADER, Admin, Operator, Using, Viewer
 from orchestrator.console.shown import Seen
 from orchestrator.definition import drawing
@@ -23,10 +23,11 @@ PAGE_MAX = 500
 router = APIRouter(prefix="/api/v1", default_response_class=Json)
 
 Format = Literal["svg", "mermaid"]
+DRAWN = texts("image/svg+xml", "text/plain")
 Page = Annotated[RunQuery, Query()]
 
 
-@router.get("/me", tags=["access"])
+@router.get("/me", tags=["access"], responses=answers("Me"))
 def me(who: Viewer, parts: Using) -> Response:
     """Who you are here, and what a mutation with a cookie has to carry."""
     proof = {CSRF_HEADER: parts.sessions.proof(who)} if who.ambient else {}
@@ -94,13 +95,13 @@ def changes(
     return Json({"since": earlier.after, "after": later.after, "changes": found})
 
 
-@router.get("/runs/{run}/test", tags=["runs"])
+@router.get("/runs/{run}/test", tags=["runs"], responses=texts("text/x-python"))
 def test(who: Operator, parts: Using, run: str) -> Response:
     """A run as a test for the pytest fixture ``sagas``: the same input, the same faults."""
     return Response(parts.desk.as_test(who, run), media_type="text/x-python; charset=utf-8")
 
 
-@router.get("/runs/{run}/drawing", tags=["runs"])
+@router.get("/runs/{run}/drawing", tags=["runs"], responses=DRAWN)
 def run_drawing(who: Viewer, parts: Using, run: str, format: Format = "svg") -> Response:  # noqa: A002 - the parameter's public name
     """A run's plan with the state of its steps, as SVG or Mermaid."""
     seen = parts.desk.seen(who, run)
@@ -159,7 +160,7 @@ def saga(who: Viewer, parts: Using, saga: str, version: int | None = None) -> Re
     return Json(msgspec.to_builtins(parts.desk.plan(who, saga, version)))
 
 
-@router.get("/sagas/{saga}/drawing", tags=["sagas"])
+@router.get("/sagas/{saga}/drawing", tags=["sagas"], responses=DRAWN)
 def saga_drawing(
     who: Viewer,
     parts: Using,
@@ -195,7 +196,7 @@ def shards(who: Viewer, parts: Using) -> Response:
     return Json(parts.desk.shards())
 
 
-@router.get("/access", tags=["access"])
+@router.get("/access", tags=["access"], responses=answers("Access"))
 def access(who: Admin, parts: Using) -> Response:
     """Who may do what: tokens without what they are made of, and grants to people."""
     del who

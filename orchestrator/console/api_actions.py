@@ -67,12 +67,14 @@ def act(
     key: Key = "",
     if_match: IfMatch = None,
 ) -> Response:
-    """Carry out an operation: 200 once a coordinator has, 202 if none has taken it yet, 409 if the state doesn't allow
+    """Carry out an operation: 200 once a coordinator has, 202 if none has taken it yet or it waits for a second person
+    (``waits``), 409 if the state doesn't allow
     it, 412 with the new state if the run isn't as If-Match says.
     """
     length = expected(if_match)
     done = parts.actions.act(who, run, operation, asked, key=key, expects=length)
-    return Json(done, status_code=200 if done.taken else 202, headers={"ETag": etag(done.length)})
+    status = 200 if done.taken and done.waits is None else 202
+    return Json(done, status_code=status, headers={"ETag": etag(done.length)})
 
 
 @router.post("/bulk/preview", tags=["actions"], responses=answers("Foreseen"))

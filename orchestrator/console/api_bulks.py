@@ -75,7 +75,9 @@ def change(
     asked: Changing,
     if_match: IfMatch = None,
 ) -> Response:
-    """Pause, resume or abort one: 409 if its state doesn't allow it, 412 if it isn't as If-Match says."""
+    """Pause, resume, abort or, as a second person, approve one: 409 if its state doesn't allow it, 412 if it isn't as
+    If-Match says.
+    """
     return _answer(parts.bulks.change(who, bulk, change, asked.reason, expected(if_match)))
 
 

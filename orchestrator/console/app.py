@@ -17,6 +17,7 @@ from orchestrator.client import Client
 from orchestrator.console import (
     api,
     api_actions,
+    api_approvals,
     api_bulks,
     around_pages,
     bulk_pages,
@@ -29,6 +30,7 @@ from orchestrator.console import (
     streams,
 )
 from orchestrator.console.actions import Actions
+from orchestrator.console.approvals import ApprovalDesk
 from orchestrator.console.around import Surroundings
 from orchestrator.console.bulks import BulkDesk
 from orchestrator.console.desk import Desk
@@ -77,10 +79,12 @@ def console(
         redoc_url=None,
     )
     desk = Desk(journal, clients, sagas, options, clock, around)
+    bulks = BulkDesk(desk)
     app.state.parts = Parts(
         desk,
         Actions(desk, sleep),
-        BulkDesk(desk),
+        bulks,
+        ApprovalDesk(desk, bulks),
         options,
         Sessions(options.session_key, options.session_s),
         Limit(options.mutations_per_min, clock),
@@ -88,7 +92,7 @@ def console(
     )
     app.state.places = streams.Places(desk, options.streams_max)
     for part in (
-        *(api, streams, api_actions, api_bulks),
+        *(api, streams, api_actions, api_bulks, api_approvals),
         *(signing_in, page_actions, bulk_pages, hold_pages, around_pages, pages, figures),
     ):
         app.router.routes.extend(part.router.routes)  # themselves, so that each can be checked

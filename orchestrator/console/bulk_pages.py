@@ -1,4 +1,4 @@
-"""Pages of recorded bulk operations."""
+"""Pages of recorded bulk operations, and of what waits for a second person."""
 
 from __future__ import annotations
 
@@ -49,6 +49,13 @@ async def start(request: Request, who: Operator, parts: Using) -> Response:
     return RedirectResponse(f"{base_of(request)}/bulks/{made.id}", status_code=303)
 
 
+@router.get("/approvals")
+def approvals(request: Request, who: Viewer, parts: Using) -> Response:
+    """What waits for a second person: operations on runs, and bulk operations."""
+    values = {"found": parts.approvals.waiting(who), "operation_of": operation_of}
+    return page(request, "approvals.html", who, values)
+
+
 @router.get("/bulks/{bulk}")
 def bulk(request: Request, who: Viewer, parts: Using, bulk: str) -> Response:
     """One: how far it is, who touched it, what came of each run."""
@@ -89,7 +96,7 @@ def _shares(bulk: Bulk) -> list[tuple[Outcome, float, float]]:
 async def change(
     request: Request, who: Operator, parts: Using, bulk: str, change: BulkChange
 ) -> Response:
-    """Pause, resume or abort it, as it was when the page was loaded."""
+    """Pause, resume, approve or abort it, as it was when the page was loaded."""
     given = await fields(request)
     revision = first(given, "revision")
     if not revision.isdecimal():

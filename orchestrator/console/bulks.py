@@ -79,7 +79,7 @@ class BulkDesk:
         reason: str,
         expects: int | None = None,
     ) -> Bulk:
-        """Pause, resume or abort one. Raises ``OperationRefusedError``, ``BulkChangedError``,
+        """Pause, resume, approve or abort one. Raises ``OperationRefusedError``, ``BulkChangedError``,
         ``BulkNotFoundError``.
         """
         bulk = self.get(who, bulk_id)
@@ -89,6 +89,8 @@ class BulkDesk:
                 return bulks.pause(bulk.id, reason=reason, expects=expects)
             case "resume":
                 return bulks.resume(bulk.id, reason=reason, expects=expects)
+            case "approve":
+                return bulks.approve(bulk.id, reason=reason, expects=expects)
             case "abort":
                 return bulks.abort(bulk.id, reason=reason, expects=expects)
 

@@ -20,6 +20,7 @@ from orchestrator.console.doubts import InDoubt
 from orchestrator.console.kept import Kept
 from orchestrator.console.options import ConsoleOptions
 from orchestrator.console.redaction import (
+    approval_without_values,
     doing_without_values,
     entry_without_values,
     look_without_values,
@@ -35,6 +36,7 @@ from orchestrator.errors import (
     RunNotFoundError,
     UnknownSagaError,
 )
+from orchestrator.journal.approvals import Approval, Judged
 from orchestrator.journal.audit import AuditPage, audit
 from orchestrator.journal.bulk import BulkItem
 from orchestrator.journal.port import (
@@ -101,6 +103,15 @@ class Desk:
     def preview(self, who: Principal, run: RunSummary, seen: Preview) -> Preview:
         """A preview as they may see it."""
         return seen if self.sees_redacted(who) else self._curtains.preview(run, seen)
+
+    def approval(self, who: Principal, one: Approval) -> Approval:
+        """A request for a second person as they may see it."""
+        shown = one if self.sees_redacted(who) else self._curtains.approval(one)
+        return shown if self.sees_values(who) else approval_without_values(shown)
+
+    def judged(self, who: Principal, one: Judged) -> Judged:
+        """A request with its previews as they may see it."""
+        return one if self.sees_redacted(who) else self._curtains.judged(one)
 
     def texts(self, who: Principal, run: RunSummary, texts: Iterable[str]) -> tuple[str, ...]:
         """Texts about a run as they may see them."""

@@ -18,6 +18,7 @@ from orchestrator.console.rendering import json_text, page
 from orchestrator.console.requests import BULK, Asked, OperationName
 from orchestrator.console.security import Operator, Parts, Using, fields
 from orchestrator.errors import InvalidInputError
+from orchestrator.journal.approvals import Judged
 from orchestrator.journal.port import RunFilter
 from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.look import RunLook
@@ -26,7 +27,7 @@ from orchestrator.views.steps import steps_of
 router = APIRouter(include_in_schema=False)
 
 _JSON_FIELDS = ("args", "result", "data")
-_TEXT_FIELDS = ("step", "name", "attempts", "reason")
+_TEXT_FIELDS = ("step", "name", "attempts", "reason", "number")
 _SHOWN = 50
 
 
@@ -37,10 +38,11 @@ def ask(
     """The form of an operation, and, once it is filled in, what it would do."""
     given = {name: request.query_params.getlist(name) for name in request.query_params}
     seen = parts.desk.seen(who, run)
-    fault, foretold = "", None
+    fault, foretold, judged = "", None, None
     if _is_filled(operation, given):
         try:
             foretold = parts.actions.preview(who, run, operation, _asked(given))
+            judged = _judged(parts, who, run, operation, given)
         except InvalidInputError as error:
             fault = str(error)
     values = {
@@ -50,6 +52,7 @@ def ask(
         "args": _present_args(seen.look, given),
         "fault": fault,
         "preview": foretold,
+        "judged": judged,
         "key": uuid.uuid4().hex,
     }
     return page(request, "act.html", who, values, status=422 if fault else 200)
@@ -167,8 +170,19 @@ def _is_filled(operation: OperationName, given: dict[str, list[str]]) -> bool:
             return bool(first(given, "attempts").strip())
         case "signal":
             return bool(first(given, "name").strip()) and bool(first(given, "asked"))
+        case "approve" | "deny":
+            return bool(first(given, "number"))
         case _:
             return True
+
+
+def _judged(
+    parts: Parts, who: Operator, run: str, operation: OperationName, given: dict[str, list[str]]
+) -> Judged | None:
+    """What somebody asked for, to be approved or denied."""
+    if operation not in {"approve", "deny"}:
+        return None
+    return parts.approvals.judged(who, run, _asked(given).number or 0)
 
 
 def _present_args(look: RunLook, given: dict[str, list[str]]) -> str:

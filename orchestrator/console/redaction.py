@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from orchestrator.journal.approvals import Approval
 from orchestrator.journal.audit import Doing
 from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.look import RunLook
@@ -52,6 +53,11 @@ def _trouble(trouble: Trouble) -> Trouble:
         replace(error, traceback=WITHHELD if error.traceback else "") for error in trouble.errors
     )
     return replace(trouble, errors=tuple(errors))
+
+
+def approval_without_values(approval: Approval) -> Approval:
+    """A request for a second person without arguments and result."""
+    return replace(approval, given=_without(approval.given))
 
 
 def doing_without_values(doing: Doing) -> Doing:

@@ -23,6 +23,8 @@ OperationName = Literal[
     "pause",
     "resume",
     "budget",
+    "approve",
+    "deny",
 ]
 OPERATIONS: tuple[OperationName, ...] = get_args(OperationName)
 BULK: tuple[OperationName, ...] = (
@@ -42,6 +44,8 @@ _TAKES: dict[OperationName, frozenset[str]] = {
     "pause": frozenset(),
     "resume": frozenset(),
     "budget": frozenset({"step", "attempts"}),
+    "approve": frozenset({"number"}),
+    "deny": frozenset({"number"}),
 }
 _NEEDS: dict[OperationName, tuple[str, ...]] = {
     "skip": ("step", "result"),
@@ -49,7 +53,10 @@ _NEEDS: dict[OperationName, tuple[str, ...]] = {
     "forget": ("step",),
     "signal": ("name",),
     "budget": ("step", "attempts"),
+    "approve": ("number",),
+    "deny": ("number",),
 }
+_NUMBERED: dict[str, type[msg.Approve | msg.Deny]] = {"approve": msg.Approve, "deny": msg.Deny}
 _BARE: dict[str, type[msg.Compensate | msg.Cancel | msg.Pause | msg.Resume]] = {
     "compensate": msg.Compensate,
     "cancel": msg.Cancel,
@@ -78,6 +85,9 @@ class Asked(Strict):
     name: str | None = Field(default=None, description="signal: what a step waits for.")
     data: Any = Field(default=None, description="signal: what it carries.")
     attempts: int | None = Field(default=None, description="budget: how often it may be tried.")
+    number: int | None = Field(
+        default=None, ge=1, description="approve, deny: of what waits for a second person."
+    )
     reason: str = Field(default="", max_length=REASON_MAX, description="Why; kept with the event.")
 
     def message(
@@ -88,14 +98,15 @@ class Asked(Strict):
         actor: str,
         request: str = "",
         expects: int | None = None,
-    ) -> msg.Operation | msg.Signal:
+        bulk: str = "",
+    ) -> msg.Asked | msg.Signal:
         """The kernel's message. Raises ``InvalidInputError`` for fields that don't go with the operation."""
         self._check(operation)
         asked: dict[str, Any] = {"at": at, "actor": actor, "reason": self.reason}
         if operation == "signal":
             name = self.name or ""
             return msg.Signal(**asked, name=name, data=encode(self.data, "data"), signal_id=request)
-        asked |= {"request": request, "expects": expects}
+        asked |= {"request": request, "expects": expects, "bulk": bulk}
         step = self.step or ""
         match operation:
             case "retry":
@@ -113,6 +124,8 @@ class Asked(Strict):
                 return msg.Budget(**asked, step=step, attempts=self.attempts or 0)
             case "compensate" | "cancel" | "pause" | "resume":
                 return _BARE[operation](**asked)
+            case "approve" | "deny":
+                return _NUMBERED[operation](**asked, number=self.number or 0)
 
     def _check(self, operation: OperationName) -> None:
         given = self.model_fields_set - {"reason"}
@@ -164,7 +177,7 @@ class Filter(Strict):
     cluster: str | None = None
 
 
-BulkChange = Literal["pause", "resume", "abort"]
+BulkChange = Literal["pause", "resume", "abort", "approve"]
 
 
 class BulkRequest(Strict):

@@ -7,10 +7,12 @@ from typing import Any
 import msgspec
 
 from orchestrator.client.hold import HoldPreview
+from orchestrator.console.access import Grant, Role
 from orchestrator.console.actions import Acted, Acts, Foreseen, Launched
 from orchestrator.console.around import DoubtsSeen, ServicesSeen
 from orchestrator.console.doubts import InDoubt
 from orchestrator.console.shown import SagaRow, Shards
+from orchestrator.journal.approvals import Judged
 from orchestrator.journal.audit import AuditPage
 from orchestrator.journal.bulk import Bulk as BulkRecord
 from orchestrator.journal.bulk import BulkItem
@@ -72,6 +74,32 @@ class HoldRows(msgspec.Struct, frozen=True):
     holds: tuple[Hold, ...]
 
 
+class Me(msgspec.Struct, frozen=True):
+    """Who asks."""
+
+    name: str
+    role: Role
+    sagas: tuple[str, ...]
+    headers: dict[str, str]
+    """What a mutation with a cookie has to carry."""
+
+
+class KnownToken(msgspec.Struct, frozen=True):
+    """A token, without what it is made of."""
+
+    name: str
+    role: Role
+    sagas: tuple[str, ...]
+    expires_at: float | None
+
+
+class Access(msgspec.Struct, frozen=True):
+    """Who may do what."""
+
+    tokens: tuple[KnownToken, ...]
+    grants: tuple[Grant, ...]
+
+
 class SagaRows(msgspec.Struct, frozen=True):
     """Sagas."""
 
@@ -92,17 +120,35 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 _ANSWERS = (
-    *(Acted, Acts, AuditPage, BulkItems, BulkRecord, BulkRows, Changes, ClusterPage, ClusterRuns),
+    *(
+        Access,
+        Acted,
+        Acts,
+        AuditPage,
+        BulkItems,
+        BulkRecord,
+        BulkRows,
+        Changes,
+        ClusterPage,
+        ClusterRuns,
+    ),
     *(DoubtsSeen, Ended, Entries, Fault, Foreseen, Hold, HoldPreview, HoldRows),
-    *(Launched, Page, Preview, Pulse, RunLook),
+    *(Judged, Launched, Me, Page, Preview, Pulse, RunLook),
     *(SagaRows, ServicesSeen, Shards, Statistics),
 )
+_JSON = "application/json"
 _REF = "#/components/schemas/{name}"
 
 
 def answers(name: str) -> dict[int | str, dict[str, Any]]:
     """What a route answers, by the name of its struct."""
     return {200: _content(name)}
+
+
+def texts(*media_types: str) -> dict[int | str, dict[str, Any]]:
+    """A route that answers one of these texts."""
+    content = {one: {"schema": {"type": "string"}} for one in media_types}
+    return {200: {"description": "Answered.", "content": content}}
 
 
 def add_schemas(document: dict[str, Any]) -> dict[str, Any]:
@@ -119,10 +165,21 @@ def add_schemas(document: dict[str, Any]) -> dict[str, Any]:
     for path in document["paths"].values():
         for operation in path.values():
             operation["responses"].pop("422", None)
+            for answer in operation["responses"].values():
+                _unmix(answer.get("content", {}))
             operation["responses"]["4XX"] = _content("Fault") | {"description": "Refused."}
     return document
 
 
+def _unmix(content: dict[str, Any]) -> None:
+    """FastAPI says of an answer that a route makes itself that it is a text, beside what the route says of it."""
+    if len(content) > 1:
+        content.pop(_JSON, None)
+    for described in content.values():
+        if "$ref" in described["schema"]:
+            described["schema"].pop("type", None)
+
+
 def _content(name: str) -> dict[str, Any]:
     schema = {"$ref": _REF.format(name=name)}
-    return {"description": "Answered.", "content": {"application/json": {"schema": schema}}}
+    return {"description": "Answered.", "content": {_JSON: {"schema": schema}}}

@@ -24,6 +24,7 @@ from orchestrator.console.access import (
     vouched,
 )
 from orchestrator.console.actions import Actions
+from orchestrator.console.approvals import ApprovalDesk
 from orchestrator.console.bulks import BulkDesk
 from orchestrator.console.desk import Desk
 from orchestrator.console.limits import Limit
@@ -50,6 +51,7 @@ class Parts(NamedTuple):
     desk: Desk
     actions: Actions
     bulks: BulkDesk
+    approvals: ApprovalDesk
     options: ConsoleOptions
     sessions: Sessions
     mutations: Limit

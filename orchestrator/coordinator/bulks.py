@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
+from orchestrator.coordinator.guard import Guard
 from orchestrator.errors import OutcomeUnknownError
 from orchestrator.journal.bulk import FAILURES, Bulk, BulkItem, BulkNote, Outcome, Sent
 from orchestrator.journal.port import Recorded, WriterJournal
@@ -36,8 +37,10 @@ class Bulks:
         journal: WriterJournal,
         held: Callable[[], Sequence[int]],
         clock: Callable[[], float],
+        guard: Guard,
     ) -> None:
         self._journal = journal
+        self._guard = guard
         self._held = held
         self._clock = clock
         self._look_at = 0.0
@@ -55,6 +58,10 @@ class Bulks:
                 self._further(bulk, now)
 
     def _further(self, bulk: Bulk, now: float) -> None:
+        held = self._guard.held(bulk, now)
+        if held is not None:
+            self._journal.write_bulk(held, (), ())
+            return
         sent = self._journal.bulk_items(bulk.id, outcome="sent", limit=bulk.total)
         settled = list(self._settled(bulk, sent, now))
         try:
@@ -109,13 +116,7 @@ class Bulks:
             self._journal.write_bulk(done, settled, ())
             return
         asked = [replace(item, wave=wave, outcome="sent") for item in waiting]
-        messages = [
-            Sent(
-                item.run_id,
-                replace(bulk.message, at=now, request=bulk.request(item.run_id)),
-            )
-            for item in asked
-        ]
+        messages = [Sent(item.run_id, bulk.part(item.run_id, now)) for item in asked]
         on = replace(bulk, wave=wave, wave_at=now)
         self._journal.write_bulk(on, [*settled, *asked], messages)
 

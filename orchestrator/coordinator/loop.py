@@ -19,6 +19,7 @@ from tenacity.stop import stop_when_event_set
 
 from orchestrator.coordinator.bulks import Bulks
 from orchestrator.coordinator.dispatching import Dispatcher
+from orchestrator.coordinator.guard import Guard
 from orchestrator.coordinator.holds import Holds
 from orchestrator.coordinator.inquiries import Inquiries
 from orchestrator.coordinator.kept import Kept
@@ -37,6 +38,7 @@ from orchestrator.journal.port import Tenure, WriterJournal
 from orchestrator.kernel.decide_group import recovered
 from orchestrator.kernel.events import SignalReceived
 from orchestrator.kernel.messages import Recovered, Reply
+from orchestrator.kernel.second import NOBODY, TwoPeople
 from orchestrator.transport.port import CoordinatorTransport, Received
 
 _log = logging.getLogger(__name__)
@@ -67,12 +69,12 @@ class CoordinatorOptions(msgspec.Struct, frozen=True):
     keep_s: float = 1.0
     """The longest that votes and acknowledgements of atomic groups may wait for what they are written with."""
     bundle: BundleOptions = BundleOptions()
+    two_people: TwoPeople = NOBODY
+    """What takes a second person."""
 
 
 class Coordinator:
-    """Drives the runs of the shards it holds. Not thread-safe: one thread calls ``turn`` or
-    ``run``.
-    """
+    """Drives the runs of the shards it holds. Not thread-safe: one thread calls ``turn`` or ``run``."""
 
     def __init__(
         self,
@@ -102,7 +104,8 @@ class Coordinator:
             self.counts,
             self._holds.stops,
         )
-        self._bulks = Bulks(journal, lambda: self.shards, clock)
+        self._guard = Guard(journal, options.two_people)
+        self._bulks = Bulks(journal, lambda: self.shards, clock, self._guard)
         self._inquiries = Inquiries(transport, self._ownership, self.counts)
         self._kept = Kept(options.keep_s)
         self._recovered: list[Arrival] = []
@@ -170,7 +173,7 @@ class Coordinator:
         self._dispatcher.publish()
         received, arrivals = self._collect(wait_s)
         self._inquiries.publish()
-        decisions = Decisions(self._ownership, self._programs, self.counts)
+        decisions = Decisions(self._ownership, self._programs, self._guard, self.counts)
         try:
             for arrival in (*self._kept.arrivals, *arrivals):
                 decisions.take(arrival)

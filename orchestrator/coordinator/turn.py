@@ -12,14 +12,15 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from orchestrator.coordinator.guard import Guard
 from orchestrator.coordinator.live import LiveRun, OwnedShard
 from orchestrator.coordinator.ownership import Ownership, Programs
 from orchestrator.errors import FencedError, JournalUnavailableError
 from orchestrator.journal.port import ShardWrite
-from orchestrator.kernel.decide import launch, react
+from orchestrator.kernel.decide import launch
 from orchestrator.kernel.decide_group import is_waitable
 from orchestrator.kernel.events import Event, OperationRefused
-from orchestrator.kernel.messages import Launch, Message, Noted, Reply
+from orchestrator.kernel.messages import Inbound, Launch, Noted, Reply
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.summary import RunSummary, summarize
 from orchestrator.telemetry.bound import Subject, bind, unbind
@@ -32,7 +33,7 @@ class Arrival(NamedTuple):
 
     shard: int
     run_id: str
-    message: Message
+    message: Inbound
     inbox_id: int | None = None
 
     def subject(self) -> Subject:
@@ -109,12 +110,15 @@ class Draft:
 class Decisions:
     """All drafts of one turn."""
 
-    def __init__(self, ownership: Ownership, programs: Programs, counts: Counter[str]) -> None:
+    def __init__(
+        self, ownership: Ownership, programs: Programs, guard: Guard, counts: Counter[str]
+    ) -> None:
         self.drafts: dict[int, Draft] = {}
         self.meaningful: list[Arrival] = []
         """The messages that led to something."""
         self._ownership = ownership
         self._programs = programs
+        self._guard = guard
         self._counts = counts
 
     @property
@@ -172,7 +176,7 @@ class Decisions:
         if current is None:
             self._counts["dropped: the run has ended"] += 1
             return
-        events, state = react(current.state, message)
+        events, state = self._guard.take(current.state, message)
         if events:
             self._note(draft, arrival, current, events, state)
         elif isinstance(message, Reply):

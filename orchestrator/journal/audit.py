@@ -43,6 +43,8 @@ class Doing(msgspec.Struct, frozen=True):
     intact: bool
     """This event, and every other of the run, is what was written and follows what was written before it."""
     event: dict[str, Any]
+    second: str = ""
+    """Who approved it, where that takes two people."""
 
     @property
     def is_on_run(self) -> bool:
@@ -162,6 +164,7 @@ def _doing(one: Operated, seen: dict[tuple[int, int], _Seen], *, intact: bool) -
         offset=record.offset,
         intact=intact,
         event=msgspec.to_builtins(event) if event else {},
+        second=getattr(event, "second", ""),
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Literal, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from orchestrator.kernel import messages as msg
 from orchestrator.kernel.summary import RunSummary
@@ -17,8 +18,9 @@ from orchestrator.kernel.summary import RunSummary
 BulkOperation = msg.Retry | msg.Compensate | msg.Cancel | msg.Pause | msg.Resume
 """Those that make sense for many runs at once."""
 BULK_OPERATIONS = ("retry", "compensate", "cancel", "pause", "resume")
-BulkState = Literal["running", "paused", "stopped", "aborted", "done"]
-"""``stopped``: by itself, because too much failed; it can be resumed or aborted like a paused one."""
+BulkState = Literal["waiting", "running", "paused", "stopped", "aborted", "done"]
+"""``waiting``: for a second person; ``stopped``: by itself, because too much failed;
+it can be resumed or aborted like a paused one."""
 Outcome = Literal["waiting", "sent", "done", "failed", "refused", "unsettled"]
 """``waiting`` for its wave; ``sent``, and not settled yet; ``failed``: the run is stuck again, or nobody took the
 operation; ``unsettled``: taken, and still under way when the wave's time was over.
@@ -75,6 +77,10 @@ class Bulk(msgspec.Struct, frozen=True):
     notes: tuple[BulkNote, ...] = ()
     revision: int = 0
     """Grows with every change; a change of another one than was read is not made."""
+    second: str = ""
+    """Who approved it, where that takes two people."""
+    expires_at: float = 0.0
+    """How long it waits for a second person, if it has to."""
     counts: dict[str, int] = {}
     """Outcome to number of runs."""
 
@@ -82,6 +88,10 @@ class Bulk(msgspec.Struct, frozen=True):
     def created_at(self) -> float:
         """When it was asked for."""
         return self.message.at
+
+    def part(self, run_id: str, at: float) -> BulkOperation:
+        """What a run is sent."""
+        return replace(self.message, at=at, request=self.request(run_id), bulk=self.id)
 
     def request(self, run_id: str) -> str:
         """The id under which a run is asked, so that it is asked once."""

@@ -47,7 +47,7 @@ from orchestrator.journal.records import (
 from orchestrator.journal.run_rows import accepted, run_row, summary_of
 from orchestrator.journal.schema import DEFAULT_SHARDS
 from orchestrator.kernel.codec import decode_message, encode_message
-from orchestrator.kernel.messages import Launch, Message
+from orchestrator.kernel.messages import Inbound, Launch
 from orchestrator.kernel.summary import RunSummary
 
 
@@ -196,7 +196,7 @@ class MemoryJournal(MemoryBulks, MemoryHolds):
                 for row, request in zip(rows, requests, strict=True)
             ]
 
-    def send(self, run_id: str, message: Message) -> None:
+    def send(self, run_id: str, message: Inbound) -> None:
         """Put a message for a run into its shard's inbox. Raises ``RunNotFoundError``, ``EncodingError``."""
         data = encode_message(message)
         with self._lock:

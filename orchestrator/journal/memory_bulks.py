@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from orchestrator.journal.bulk import Bulk, BulkItem, Outcome, Sent
 from orchestrator.journal.bulk_rows import only
-from orchestrator.kernel.messages import Message
+from orchestrator.kernel.messages import Inbound
 from orchestrator.kernel.summary import RunSummary
 
 
@@ -44,7 +44,7 @@ class MemoryBulks:
     def _held(self) -> _Tables:
         raise NotImplementedError
 
-    def send(self, run_id: str, message: Message) -> None:
+    def send(self, run_id: str, message: Inbound) -> None:
         """Put a message into the inbox."""
         raise NotImplementedError
 

@@ -15,7 +15,7 @@ from orchestrator.definition.plan import Plan
 from orchestrator.journal.bulk import BulkJournal
 from orchestrator.journal.hold import HoldJournal
 from orchestrator.kernel.events import CommandKind, Event
-from orchestrator.kernel.messages import Message
+from orchestrator.kernel.messages import Inbound
 from orchestrator.kernel.summary import RunSummary
 
 
@@ -38,7 +38,7 @@ class InboxItem(msgspec.Struct, frozen=True):
     id: int
     shard: int
     run_id: str
-    message: Message
+    message: Inbound
 
 
 class Tenure(msgspec.Struct, frozen=True):
@@ -267,7 +267,7 @@ class ReaderJournal(BulkJournal, HoldJournal, Protocol):
         raises ``PlanConflictError`` when the saga's version is stored with another plan."""
         ...
 
-    def send(self, run_id: str, message: Message) -> None:
+    def send(self, run_id: str, message: Inbound) -> None:
         """Put a message for a run into its shard's inbox."""
         ...
 

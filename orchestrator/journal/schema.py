@@ -33,7 +33,8 @@ _Counter = BigInteger().with_variant(Integer(), "sqlite")
 AUDITED = """
     type IN ('StepRetried', 'StepSkipped', 'StepResolved', 'HeuristicForgotten', 'SignalReceived',
         'IncidentAcknowledged', 'RunPaused', 'RunResumed', 'HoldPlaced', 'HoldReleased',
-        'BudgetSet', 'OperationRefused')
+        'BudgetSet', 'OperationRefused',
+        'ApprovalAsked', 'ApprovalGiven', 'ApprovalDenied')
     OR (type = 'CompensationStarted' AND actor <> '')
 """
 """Which events are somebody's doing. An index holds them alone, so an audit is as fast beside a million runs."""

@@ -50,7 +50,7 @@ from orchestrator.journal.port import (
 from orchestrator.journal.records import recorded, shard_of
 from orchestrator.journal.schema import SHARD
 from orchestrator.kernel.codec import encode_message
-from orchestrator.kernel.messages import Message
+from orchestrator.kernel.messages import Inbound
 from orchestrator.kernel.summary import RunSummary
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class SqlJournal(SqlBulks, SqlHolds):
             winners = self._database.read(lambda connection: launches.winners_of(connection, rows))
         return launches.launched(rows, new, winners, shards)
 
-    def send(self, run_id: str, message: Message) -> None:
+    def send(self, run_id: str, message: Inbound) -> None:
         """Put a message for a run into its shard's inbox. Raises ``RunNotFoundError``, ``EncodingError``."""
         values = {"run_id": run_id, "message": encode_message(message).decode()}
         if self._database.is_postgresql:

@@ -18,6 +18,9 @@ OPERATION_OF: Mapping[str, str] = {
     "BudgetSet": "budget",
     "HoldPlaced": "hold",
     "HoldReleased": "release",
+    "ApprovalAsked": "ask",
+    "ApprovalGiven": "approve",
+    "ApprovalDenied": "deny",
 }
 """The operation behind each type of event that only an operation leads to."""
 OPERATIONS = (*OPERATION_OF.values(), "compensate", "cancel")

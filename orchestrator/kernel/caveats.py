@@ -31,7 +31,7 @@ def caveats(
         if after.call(key).undo is None and (was(before, key) in COMPLETE or key in certain)
     ]
     if isinstance(operation, msg.Resolve):
-        found += _against_the_decision(before, operation)
+        found += against_the_decision(before, operation)
     if isinstance(operation, msg.Resolve) and operation.undone:
         found += _taken_at_word(before, operation.step)
     found += [
@@ -48,8 +48,8 @@ def was(run: RunState, key: str) -> Status | None:
     return run.steps[key].status if key in run.steps else None
 
 
-def _against_the_decision(run: RunState, operation: msg.Resolve) -> list[str]:
-    """A branch is said to have gone another way than its group."""
+def against_the_decision(run: RunState, operation: msg.Resolve) -> list[str]:
+    """A branch is said to have gone another way than its group, or decides for it."""
     step, group = run.steps[operation.step], group_of(run, operation.step)
     if group is None or step.status not in IN_GROUP:
         return []

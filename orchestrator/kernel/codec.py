@@ -14,7 +14,7 @@ import msgspec
 
 from orchestrator.errors import EncodingError, IllegalEventError
 from orchestrator.kernel.events import Event
-from orchestrator.kernel.messages import Message
+from orchestrator.kernel.messages import Inbound
 
 CURRENT_VERSION = 1
 """The schema version that events are written in."""
@@ -30,7 +30,7 @@ EVENT_TYPES: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(
 
 _encoder = msgspec.json.Encoder()
 _event_decoders = {name: msgspec.json.Decoder(kind) for name, kind in EVENT_TYPES.items()}
-_message_decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
+_message_decoder: msgspec.json.Decoder[Inbound] = msgspec.json.Decoder(Inbound)
 
 
 def encode_event(event: Event) -> bytes:
@@ -61,7 +61,7 @@ def decode_event(
         raise IllegalEventError(f"a stored {type_name} can't be read: {error}") from error
 
 
-def encode_message(message: Message) -> bytes:
+def encode_message(message: Inbound) -> bytes:
     """A message as JSON. Raises ``EncodingError``."""
     try:
         return _encoder.encode(message)
@@ -71,7 +71,7 @@ def encode_message(message: Message) -> bytes:
         ) from error
 
 
-def decode_message(data: bytes | str) -> Message:
+def decode_message(data: bytes | str) -> Inbound:
     """Read a message. Raises ``IllegalEventError`` when the bytes aren't one."""
     try:
         return _message_decoder.decode(data)

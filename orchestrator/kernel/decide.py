@@ -6,6 +6,7 @@ more gives ``OperationRefused``, so that it is on record too.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from orchestrator.definition.plan import Call, RetryPolicy
@@ -66,12 +67,16 @@ def launch(program: Program, message: msg.Launch) -> Turn:
 
 def react(run: RunState, message: msg.Message) -> Turn:
     """``decide`` together with the state that its events make."""
-    events: list[ev.Event] = []
-    for event in _meaning(run, message):
-        events.append(event)
+    return carried_out(run, _meaning(run, message), message.at)
+
+
+def carried_out(run: RunState, meant: Sequence[ev.Event], at: float) -> Turn:
+    """These events with all that follow from them at once."""
+    events = list(meant)
+    for event in events:
         run = evolve(run, event)
     if events:
-        run = _conclude(run, events, message.at)
+        run = _conclude(run, events, at)
     return Turn(events, run)
 
 

@@ -6,54 +6,83 @@ dispatch is implied by the state, so it isn't recorded.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-CommandKind = Literal["do", "undo", "callback", "prepare", "commit", "abort"]
-"""What a command asks of a participant: the action, its compensation, or to hear how a run
-ended; of a branch of an atomic group: to vote, and to take the group's decision.
-"""
+from orchestrator.kernel.event import (
+    AfterAbort,
+    CommandKind,
+    Failure,
+    Found,
+    Happened,
+    HoldKind,
+    Vote,
+)
+from orchestrator.kernel.operator_events import (
+    ApprovalAsked,
+    ApprovalDenied,
+    ApprovalGiven,
+    BudgetSet,
+    HoldPlaced,
+    HoldReleased,
+    IncidentAcknowledged,
+    OperationRefused,
+    RunHeld,
+    RunPaused,
+    RunReleased,
+    RunResumed,
+)
 
-Vote = Literal["prepared", "read_only", "committed"]
-"""What a branch answers to ``prepare`` when it doesn't say no.
+__all__ = [
+    "AbortDecided",
+    "AfterAbort",
+    "ApprovalAsked",
+    "ApprovalDenied",
+    "ApprovalGiven",
+    "BranchAborted",
+    "BranchCommitted",
+    "BranchVoted",
+    "BudgetSet",
+    "CallbackDelivered",
+    "CommandKind",
+    "CommitDecided",
+    "CompensationStarted",
+    "Event",
+    "Failure",
+    "Found",
+    "HeuristicForgotten",
+    "HeuristicFound",
+    "HoldKind",
+    "HoldPlaced",
+    "HoldReleased",
+    "IncidentAcknowledged",
+    "OnePhaseRecalled",
+    "OperationRefused",
+    "RunCompensated",
+    "RunCompleted",
+    "RunHeld",
+    "RunLaunched",
+    "RunPaused",
+    "RunReleased",
+    "RunResumed",
+    "SignalReceived",
+    "SleepEnded",
+    "StepFailed",
+    "StepInDoubt",
+    "StepParked",
+    "StepRefused",
+    "StepResolved",
+    "StepRetried",
+    "StepSkipped",
+    "StepSucceeded",
+    "StepUndone",
+    "Vote",
+    "WaitExpired",
+]
 
-``prepared``: it can commit and can abort, and does neither by itself; ``read_only``: it changed
-nothing and needs no second phase; ``committed``: asked to commit in one phase, it did.
-"""
 
-AfterAbort = Literal["retry", "fail", "refuse", "park"]
-"""What becomes of an atomic group once it is taken back."""
-
-HoldKind = Literal["saga", "service"]
-"""What an operator can hold as a whole."""
-
-Found = Literal["rollback", "commit", "protocol error"]
-"""What a branch did against the decision; the last: it says that it was never asked to vote."""
-
-
-class Failure(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
-    """An error as data. ``kinds`` are the qualified names of the error's type and its bases."""
-
-    type: str
-    message: str
-    kinds: tuple[str, ...] = ()
-    traceback: str = ""
-    data: Any = None
-    frame: str = ""
-    """The innermost function of the user's own code that it came through, as ``module:function``."""
-
-
-class _Event(msgspec.Struct, gc=False, frozen=True, tag=True, omit_defaults=True, kw_only=True):
-    at: float
-    """Seconds since the Unix epoch."""
-    actor: str = ""
-    """Empty for the coordinator itself, else who asked: an operator, a client."""
-    request: str = ""
-    """The id under which an operator asked for it, if there was one."""
-
-
-class RunLaunched(_Event, frozen=True):
+class RunLaunched(Happened, frozen=True):
     """A run was accepted, durably."""
 
     run_id: str
@@ -63,12 +92,12 @@ class RunLaunched(_Event, frozen=True):
     """The content hash of the plan this run keeps."""
     input: dict[str, Any]
     key: str | None = None
-    tags: dict[str, str] = {}
-    trace: dict[str, str] = {}
+    tags: dict[str, str] = msgspec.field(default_factory=dict)
+    trace: dict[str, str] = msgspec.field(default_factory=dict)
     """The trace the launch belongs to, as W3C headers; the run's commands go on with it."""
 
 
-class StepSucceeded(_Event, frozen=True):
+class StepSucceeded(Happened, frozen=True):
     """An action took effect and returned."""
 
     step: str
@@ -77,7 +106,7 @@ class StepSucceeded(_Event, frozen=True):
     took_s: float = 0.0
 
 
-class StepRefused(_Event, frozen=True):
+class StepRefused(Happened, frozen=True):
     """A participant said no: a business answer, without effect."""
 
     step: str
@@ -85,7 +114,7 @@ class StepRefused(_Event, frozen=True):
     failure: Failure
 
 
-class StepFailed(_Event, frozen=True):
+class StepFailed(Happened, frozen=True):
     """An attempt ended in an error. Without ``retry_at`` it was the last one."""
 
     step: str
@@ -95,7 +124,7 @@ class StepFailed(_Event, frozen=True):
     retry_at: float | None = None
 
 
-class StepInDoubt(_Event, frozen=True):
+class StepInDoubt(Happened, frozen=True):
     """An attempt's outcome is unknown: it may have taken effect. Without ``retry_at`` it was
     the last one.
     """
@@ -107,14 +136,14 @@ class StepInDoubt(_Event, frozen=True):
     retry_at: float | None = None
 
 
-class StepUndone(_Event, frozen=True):
+class StepUndone(Happened, frozen=True):
     """A compensation is confirmed."""
 
     step: str
     attempt: int
 
 
-class StepParked(_Event, frozen=True):
+class StepParked(Happened, frozen=True):
     """A step needs a person: an incident was opened."""
 
     step: str
@@ -123,30 +152,30 @@ class StepParked(_Event, frozen=True):
     failure: Failure | None = None
 
 
-class SleepEnded(_Event, frozen=True):
+class SleepEnded(Happened, frozen=True):
     """A sleep's time was over."""
 
     step: str
 
 
-class WaitExpired(_Event, frozen=True):
+class WaitExpired(Happened, frozen=True):
     """A signal didn't come in time."""
 
     step: str
 
 
-class SignalReceived(_Event, frozen=True):
+class SignalReceived(Happened, frozen=True):
     """A signal arrived; kept until a step waits for it."""
 
     name: str
     data: Any = None
     signal_id: str = ""
     reason: str = ""
-    trace: dict[str, str] = {}
+    trace: dict[str, str] = msgspec.field(default_factory=dict)
     """The sender's place in a trace of its own, as W3C headers, if the run is traced too."""
 
 
-class CompensationStarted(_Event, frozen=True):
+class CompensationStarted(Happened, frozen=True):
     """From here on the run only undoes."""
 
     reason: str
@@ -156,87 +185,24 @@ class CompensationStarted(_Event, frozen=True):
     """What an operator asked for that led to it: cancel, compensate, resolve."""
 
 
-class RunPaused(_Event, frozen=True):
-    """An operator had the run stand still: nothing new is sent, no time passes for it."""
-
-    reason: str = ""
-
-
-class RunResumed(_Event, frozen=True):
-    """An operator had a paused run go on; what had time left when it was paused has as much now."""
-
-    reason: str = ""
-
-
-class BudgetSet(_Event, frozen=True):
-    """An operator said how often a step may be tried."""
-
-    step: str
-    kind: CommandKind
-    attempts: int
-    """As it was asked for; of a step that needed a person, those made before count among them."""
-    limit: int  # counted from the last retry that an operator asked for
-    reason: str = ""
-
-
-class RunHeld(_Event, frozen=True):
-    """A hold of its saga, or of a service that it calls, has reached the run; actor and reason are the hold's."""
-
-    hold: str
-    """The hold's id."""
-    kind: HoldKind
-    name: str
-    reason: str = ""
-    undos: bool = False
-    """Of a saga: compensation stands still too."""
-    unsent: tuple[str, ...] = ()
-    """Atomic groups that are outstanding and none of whose branches was asked for a vote."""
-
-
-class RunReleased(_Event, frozen=True):
-    """A hold has ended for the run; what had time left has as much now."""
-
-    hold: str
-    reason: str = ""
-
-
-class HoldPlaced(_Event, frozen=True):
-    """An operator holds a saga or a service: an event of no run, under ``kind:name`` instead of a run's id."""
-
-    hold: str
-    kind: HoldKind
-    name: str
-    reason: str = ""
-    undos: bool = False
-
-
-class HoldReleased(_Event, frozen=True):
-    """An operator ended a hold: an event of no run, as ``HoldPlaced``."""
-
-    hold: str
-    kind: HoldKind
-    name: str
-    reason: str = ""
-
-
-class CallbackDelivered(_Event, frozen=True):
+class CallbackDelivered(Happened, frozen=True):
     """A participant has heard how the run ended."""
 
     step: str
     attempt: int
 
 
-class RunCompleted(_Event, frozen=True):
+class RunCompleted(Happened, frozen=True):
     """Every step is done."""
 
     result: Any = None
 
 
-class RunCompensated(_Event, frozen=True):
+class RunCompensated(Happened, frozen=True):
     """Every step that may have taken effect has a confirmed undo."""
 
 
-class StepRetried(_Event, frozen=True):
+class StepRetried(Happened, frozen=True):
     """An operator asked for another attempt, perhaps with other arguments."""
 
     step: str
@@ -245,7 +211,7 @@ class StepRetried(_Event, frozen=True):
     reason: str = ""
 
 
-class StepSkipped(_Event, frozen=True):
+class StepSkipped(Happened, frozen=True):
     """An operator gave a step's result in its place; if it may have taken effect it is still
     undone later.
     """
@@ -255,7 +221,7 @@ class StepSkipped(_Event, frozen=True):
     reason: str = ""
 
 
-class StepResolved(_Event, frozen=True):
+class StepResolved(Happened, frozen=True):
     """An operator found out what really happened to a step: done with ``result``, or undone
     (without effect).
     """
@@ -266,14 +232,7 @@ class StepResolved(_Event, frozen=True):
     reason: str = ""
 
 
-class OperationRefused(_Event, frozen=True):
-    """An operator's action came too late for the state the run was in."""
-
-    operation: str
-    why: str
-
-
-class BranchVoted(_Event, frozen=True):
+class BranchVoted(Happened, frozen=True):
     """A branch of an atomic group said yes. ``committed``: in one phase, so that the decision is
     commit.
     """
@@ -285,7 +244,7 @@ class BranchVoted(_Event, frozen=True):
     took_s: float = 0.0
 
 
-class OnePhaseRecalled(_Event, frozen=True):
+class OnePhaseRecalled(Happened, frozen=True):
     """The one branch of an atomic group that was asked to commit by itself is asked whether it
     has, and kept from it if not; what follows is decided by its answer.
     """
@@ -299,14 +258,14 @@ class OnePhaseRecalled(_Event, frozen=True):
     counts: bool = True
 
 
-class CommitDecided(_Event, frozen=True):
+class CommitDecided(Happened, frozen=True):
     """The decision: all branches of an atomic group said yes. Durable before any is told."""
 
     step: str
     """The group."""
 
 
-class AbortDecided(_Event, frozen=True):
+class AbortDecided(Happened, frozen=True):
     """An atomic group is taken back, to be tried again at ``retry_at``, or for good."""
 
     step: str
@@ -319,7 +278,7 @@ class AbortDecided(_Event, frozen=True):
     """This attempt counts as one of those the group has."""
 
 
-class BranchCommitted(_Event, frozen=True):
+class BranchCommitted(Happened, frozen=True):
     """A branch has acknowledged the commit, and says what it gave where its vote couldn't."""
 
     step: str
@@ -328,14 +287,14 @@ class BranchCommitted(_Event, frozen=True):
     took_s: float = 0.0
 
 
-class BranchAborted(_Event, frozen=True):
+class BranchAborted(Happened, frozen=True):
     """A branch has acknowledged the abort: it has no effect, nor ever will."""
 
     step: str
     attempt: int
 
 
-class HeuristicFound(_Event, frozen=True):
+class HeuristicFound(Happened, frozen=True):
     """A branch went against the decision: by hand, or by an error of its participant. An incident
     was opened.
     """
@@ -348,17 +307,10 @@ class HeuristicFound(_Event, frozen=True):
     failure: Failure | None = None
 
 
-class HeuristicForgotten(_Event, frozen=True):
+class HeuristicForgotten(Happened, frozen=True):
     """An operator closed the file of a branch that went against the decision, after saying what
     became of it.
     """
-
-    step: str
-    reason: str = ""
-
-
-class IncidentAcknowledged(_Event, frozen=True):
-    """An operator took an incident on: nobody needs to be told of it any more."""
 
     step: str
     reason: str = ""
@@ -399,4 +351,7 @@ Event = (
     | RunReleased
     | HoldPlaced
     | HoldReleased
+    | ApprovalAsked
+    | ApprovalGiven
+    | ApprovalDenied
 )

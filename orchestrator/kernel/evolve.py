@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from orchestrator.definition.plan import Call, Wait
 from orchestrator.errors import IllegalEventError
 from orchestrator.kernel import events as ev
-from orchestrator.kernel import evolve_incident
+from orchestrator.kernel import evolve_incident, evolve_waiting
 from orchestrator.kernel.budget import budget_set
 from orchestrator.kernel.evolve_group import halt_groups, handler_of
 from orchestrator.kernel.hold import HOLDING
@@ -349,9 +349,7 @@ def _retried(run: RunState, event: ev.StepRetried) -> None:
 
 
 def _starts_anew(run: RunState, step: StepState, event: ev.StepRetried) -> bool:
-    """Whether the step has no command to send again: it is no call, or its arguments had no
-    value.
-    """
+    """Whether the step has no command to send again: it is no call, or its arguments had no value."""
     if not isinstance(run.program.named[step.name], Call):
         return True
     return step.attempt == 0 and event.args is None and event.kind == "do"
@@ -397,4 +395,5 @@ _APPLY: dict[type, Callable[[RunState, Any], None]] = {
     ev.BudgetSet: budget_set,
     **STOPPING,
     **HOLDING,
+    **evolve_waiting.APPLY,
 }

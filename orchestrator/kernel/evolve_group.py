@@ -49,7 +49,8 @@ def handler_of(run: RunState, event: ev.Event) -> Apply | None:
     """What applies an event that is about a group or an open branch; None for any other event."""
     key = getattr(event, "step", None)
     step = run.steps.get(key) if isinstance(key, str) else None
-    if isinstance(event, ev.CompensationStarted) or step is None or key is None:
+    beside = isinstance(event, ev.CompensationStarted | ev.ApprovalAsked)
+    if beside or step is None or key is None:
         return None
     if is_group(run, key):
         apply = _OF_GROUPS.get(type(event))

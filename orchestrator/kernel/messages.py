@@ -97,6 +97,9 @@ class Signal(_Message, frozen=True):
     trace: dict[str, str] = {}
 
 
+MANY = "many"
+
+
 class _Asked(_Message, frozen=True, kw_only=True):
     """What an operator asks for."""
 
@@ -104,6 +107,8 @@ class _Asked(_Message, frozen=True, kw_only=True):
     """Asked again under this id, it is done once."""
     expects: int | None = None
     """How many events the run had when the operator looked: refused if it has others by now."""
+    bulk: str = ""
+    """The bulk operation that it is a part of; ``MANY`` for one of many that nothing records as a whole."""
 
 
 class Retry(_Asked, frozen=True):
@@ -204,6 +209,21 @@ class Noted(_Message, frozen=True):
     event: HoldPlaced | HoldReleased
 
 
+class Approve(_Asked, frozen=True):
+    """Be the second person for what somebody asked for."""
+
+    number: int
+    """Of the request: how many events the run had before it."""
+    reason: str = ""
+
+
+class Deny(_Asked, frozen=True):
+    """Say no to what somebody asked for; one's own request too."""
+
+    number: int
+    reason: str = ""
+
+
 class Recovered(_Message, frozen=True):
     """Another coordinator took the run over from the journal: what wasn't decided is aborted."""
 
@@ -211,11 +231,17 @@ class Recovered(_Message, frozen=True):
 Operation = (
     Retry | Skip | Resolve | Compensate | Cancel | Forget | Acknowledge | Pause | Resume | Budget
 )
+"""What an operator does to a run."""
 Message = (
     Launch | Reply | Expired | TimerFired | Signal | Recovered | Hold | Release | Noted | Operation
 )
+"""What ``decide`` knows."""
+Asked = Operation | Approve | Deny
+"""What an operator may ask for."""
+Inbound = Message | Approve | Deny
+"""Whatever reaches a run; ``second`` comes before ``decide``."""
 
 
-def operation_name(message: Operation | Signal) -> str:
+def operation_name(message: Asked | Signal) -> str:
     """What an operator asked for, in one word: the name in events, previews, audits and commands."""
     return type(message).__name__.lower()

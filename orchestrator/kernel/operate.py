@@ -44,16 +44,18 @@ def operate(run: RunState, operation: msg.Operation) -> list[ev.Event]:
     try:
         return possible(run, operation)
     except OperationRefusedError as error:
-        name = msg.operation_name(operation)
-        return [
-            ev.OperationRefused(
-                at=operation.at,
-                actor=operation.actor,
-                request=operation.request,
-                operation=name,
-                why=str(error),
-            )
-        ]
+        return [refusal(operation, str(error))]
+
+
+def refusal(operation: msg.Asked, why: str) -> ev.OperationRefused:
+    """The event of an operation that can't be carried out."""
+    return ev.OperationRefused(
+        at=operation.at,
+        actor=operation.actor,
+        request=operation.request,
+        operation=msg.operation_name(operation),
+        why=why,
+    )
 
 
 def possible(run: RunState, operation: msg.Operation) -> list[ev.Event]:

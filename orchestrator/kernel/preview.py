@@ -101,7 +101,7 @@ def preview(run: RunState, operation: msg.Operation | msg.Signal) -> Preview:
     name = msg.operation_name(operation)
     refused = _refusal(run, operation)
     if refused:
-        return _nothing(run, name, refused)
+        return nothing(run, name, refused)
     turn = react(run, operation)
     known = {_dispatch(command) for command in _sent(run)}
     now = [command for command in _sent(turn.run) if _dispatch(command) not in known]
@@ -194,7 +194,8 @@ def _refusal(run: RunState, operation: msg.Operation | msg.Signal) -> str:
     return ""
 
 
-def _nothing(run: RunState, name: str, refused: str) -> Preview:
+def nothing(run: RunState, name: str, refused: str) -> Preview:
+    """The preview of what can't be done, or does nothing to the run's steps."""
     status = _status(run)
     return Preview(
         operation=name,

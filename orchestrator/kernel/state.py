@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from orchestrator.definition.plan import Call
-from orchestrator.kernel.events import AfterAbort, CommandKind, Failure, Found
+from orchestrator.kernel.events import AfterAbort, ApprovalAsked, CommandKind, Failure, Found
 from orchestrator.kernel.program import Program
 from orchestrator.kernel.standing import Held, Paused
 
@@ -163,6 +163,8 @@ class RunState(msgspec.Struct, gc=False):
     """By step: exactly those that are parked."""
     length: int = 0
     """How many events made this state."""
+    waiting: dict[int, ApprovalAsked] = {}
+    """What waits for a second person, by number; what is too old for it too."""
 
     @property
     def deadline(self) -> float | None:

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from orchestrator.definition.plan import Path, Plan
 from orchestrator.definition.secrecy import REDACTED, Secrecy, hidden, texts_in
 from orchestrator.errors import IllegalEventError, RunNotFoundError
+from orchestrator.journal.approvals import Approval, Judged
 from orchestrator.journal.audit import AuditPage, Doing
 from orchestrator.journal.bulk import BulkItem
 from orchestrator.journal.port import Cluster, ClusterPage, Recorded
@@ -78,6 +79,13 @@ class Curtain:
             return doing
         event = self._event(doing.event.get("type", ""), doing.event)
         return self._scrubbed(replace(doing, event=event))
+
+    def approval(self, one: Approval) -> Approval:
+        """A request for a second person without what is redacted."""
+        if not self._secrecy:
+            return one
+        event = self._event("", {"step": one.step, **one.given})
+        return self._scrubbed(replace(one, given={name: event[name] for name in one.given}))
 
     def preview(self, seen: Preview) -> Preview:
         """A preview without what is redacted."""
@@ -230,6 +238,19 @@ class Curtains:
         """A preview without what is redacted."""
         curtain = self.of(run)
         return seen if curtain is None else curtain.preview(seen)
+
+    def approval(self, one: Approval) -> Approval:
+        """A request for a second person without what is redacted."""
+        curtain = self.of(self._journal.find(one.run_id))
+        return one if curtain is None else curtain.approval(one)
+
+    def judged(self, one: Judged) -> Judged:
+        """A request with its previews without what is redacted."""
+        curtain = self.of(self._journal.find(one.approval.run_id))
+        if curtain is None:
+            return one
+        now = None if one.now is None else curtain.preview(one.now)
+        return Judged(curtain.approval(one.approval), curtain.preview(one.then), now)
 
     def audit(self, page: AuditPage) -> AuditPage:
         """Operations without what is redacted. A run whose log was altered beyond reading shows nothing it says."""

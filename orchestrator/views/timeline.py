@@ -89,7 +89,7 @@ def sentence(event: ev.Event) -> tuple[str, Tone]:
         case ev.RunCompensated():
             return "run compensated: every effect is undone", "undo"
         case ev.CompensationStarted():
-            return f"compensation starts: {event.reason}", "bad"
+            return f"compensation starts{_second(event)}: {event.reason}", "bad"
         case ev.SignalReceived():
             why = f": {event.reason}" if event.reason else ""
             return f"signal {event.name} received{why}", "person" if event.actor else "plain"
@@ -159,6 +159,9 @@ def _then(event: ev.AbortDecided | ev.OnePhaseRecalled) -> str:
     return f", tried again in {span_text(max(0.0, event.retry_at - event.at))}"
 
 
+_Stop = ev.RunPaused | ev.RunResumed | ev.RunHeld | ev.RunReleased | ev.HoldPlaced | ev.HoldReleased
+
+
 def _operated(event: ev.Event) -> tuple[str, Tone] | None:
     match event:
         case ev.StepRetried():
@@ -170,24 +173,35 @@ def _operated(event: ev.Event) -> tuple[str, Tone] | None:
             what = f"{event.step} is resolved as {'undone' if event.undone else 'done'}"
         case ev.BudgetSet():
             what = f"{_UNDO[event.kind]}{event.step} may be tried {event.attempts} times"
-        case ev.RunPaused() | ev.RunResumed() | ev.RunHeld() | ev.RunReleased():
+        case (
+            ev.RunPaused()
+            | ev.RunResumed()
+            | ev.RunHeld()
+            | ev.RunReleased()
+            | ev.HoldPlaced()
+            | ev.HoldReleased()
+        ):
             what = _stopped(event)
-        case ev.HoldPlaced() | ev.HoldReleased():
-            act = "held" if isinstance(event, ev.HoldPlaced) else "released"
-            what = f"{event.kind} {event.name} {act}"
         case ev.HeuristicForgotten():
             what = f"the heuristic outcome of {event.step} is forgotten"
         case ev.IncidentAcknowledged():
             what = f"the incident of {event.step} is acknowledged"
         case ev.OperationRefused():
             return f"{event.operation} refused: {event.why}", "bad"
+        case ev.ApprovalAsked() | ev.ApprovalGiven() | ev.ApprovalDenied():
+            what = _approval(event)
         case _:
             return None
+    what += _second(event)
     return f"{what}: {event.reason}" if event.reason else what, "person"
 
 
-def _stopped(event: ev.RunPaused | ev.RunResumed | ev.RunHeld | ev.RunReleased) -> str:
+def _stopped(event: _Stop) -> str:
     match event:
+        case ev.HoldPlaced():
+            return f"{event.kind} {event.name} held"
+        case ev.HoldReleased():
+            return f"{event.kind} {event.name} released"
         case ev.RunPaused():
             return "run paused"
         case ev.RunResumed():
@@ -196,6 +210,18 @@ def _stopped(event: ev.RunPaused | ev.RunResumed | ev.RunHeld | ev.RunReleased) 
             return f"held with {event.kind} {event.name}"
         case ev.RunReleased():
             return "released from a hold"
+
+
+def _approval(event: ev.ApprovalAsked | ev.ApprovalGiven | ev.ApprovalDenied) -> str:
+    if isinstance(event, ev.ApprovalAsked):
+        step = f" {event.step}" if event.step else ""
+        return f"{event.operation}{step} waits for a second person, as number {event.number}"
+    said = "approved" if isinstance(event, ev.ApprovalGiven) else "denied"
+    return f"what waited as number {event.number} is {said}"
+
+
+def _second(event: ev.Event) -> str:
+    return f" (approved by {event.second})" if event.second else ""
 
 
 def _again(event: ev.StepFailed | ev.StepInDoubt) -> str:

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from orchestrator.errors import InvalidInputError
+from orchestrator.journal.approvals import waiting
 from orchestrator.journal.audit import audit
 from orchestrator.journal.port import Journal, OperationFilter
 from orchestrator.journal.sql import SqlJournal
@@ -104,3 +105,38 @@ def test_an_altered_log_is_named(sql_journal: SqlJournal, change: str) -> None:
     assert {entry.intact for entry in page.entries if entry.run_id == one} == {False}
     assert {entry.intact for entry in page.entries if entry.run_id != one} == {True}
     assert all(place.startswith("shard 0 offset ") for place in page.altered)
+
+
+def test_what_waits_for_a_second_person_is_found_until_it_is_answered_or_too_old(
+    journal: Journal,
+) -> None:
+    run = run_in(0)
+    asked = [
+        ev.ApprovalAsked(
+            at=10.0 + number,
+            actor="ann",
+            number=number,
+            operation="skip",
+            step="reserve",
+            result=7,
+            sees="",
+            expires_at=expires_at,
+        )
+        for number, expires_at in ((1, 100.0), (2, 100.0), (3, 100.0), (4, 50.0))
+    ]
+    answers: list[ev.Event] = [
+        ev.ApprovalGiven(at=20.0, actor="bob", number=1),
+        ev.ApprovalDenied(at=21.0, actor="bob", number=2),
+        ev.OperationRefused(at=22.0, actor="ann", operation="approve", why="not by yourself"),
+    ]
+    tenure = started(journal, run)
+    journal.append([write(tenure, [(run, event) for event in (*asked, *answers)], [row(run)])])
+    [one] = waiting(journal, 60.0)
+    assert (one.number, one.saga, one.given, one.answer) == (
+        *(3, "place_order", {"result": 7}, "waiting"),
+    )
+    assert [one.number for one in waiting(journal, 50.0)] == [4, 3], "the newest first"
+    assert waiting(journal, 60.0, ("other",)) == waiting(journal, 60.0, run="other") == []
+    assert waiting(journal, 60.0 + 31 * 86_400) == []
+    assert found(journal, operation="ask") == [("ann", "ApprovalAsked")] * 4
+    assert ("ann", "OperationRefused") in found(journal, operation="approve")

@@ -16,6 +16,7 @@ from orchestrator.definition.plan import Plan
 from orchestrator.definition.saga import Saga
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.kernel.events import Failure
+from orchestrator.kernel.second import NOBODY
 from orchestrator.settings import Settings
 from orchestrator.transport.messages import Answer, Work
 from orchestrator.transport.safety import BrokerState, QueueState
@@ -62,11 +63,13 @@ class Stage:
         self.defined = Definitions({}, [])
         self.coordinator: Coordinator | None = None
         self.runner = CliRunner()
+        self.actor = ACTOR
+        self.two_people = NOBODY
 
     # the backend
 
     def settings(self, options: GlobalOptions) -> Settings:
-        return Settings(actor=ACTOR, apps=options.apps)
+        return Settings(actor=self.actor, apps=options.apps)
 
     def journal(self, settings: Settings) -> MemoryJournal:
         return self.store
@@ -105,7 +108,7 @@ class Stage:
 
     def start(self) -> None:
         """Have a coordinator from now on."""
-        options = CoordinatorOptions(owner="c1", lease_s=100.0)
+        options = CoordinatorOptions("c1", lease_s=100.0, two_people=self.two_people)
         self.coordinator = Coordinator(self.store, self.transport, options, self.now)
         self.turns(1)
 

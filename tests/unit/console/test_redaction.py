@@ -15,6 +15,7 @@ from orchestrator.errors import SettingsError
 from orchestrator.journal.port import LaunchRequest
 from orchestrator.kernel.events import Failure
 from orchestrator.kernel.messages import Launch
+from orchestrator.kernel.second import TwoPeople
 from orchestrator.settings import Settings
 from orchestrator.transport.messages import Answer, Work
 from tests.unit.console.desks import TOKENS, Desks
@@ -152,6 +153,44 @@ def test_a_cluster_and_those_told_of_it_get_it_without(
     told = [r.getMessage() for r in caplog.records if r.name.endswith("notices")]
     assert all("card (redacted) is unknown" in line for line in told)
     assert CANARY not in "".join(told)
+
+
+def test_what_waits_for_a_second_person_says_nothing_of_it(desks: Desks) -> None:
+    """What is asked for by its place, a reason by what it echoes, the previews by both."""
+    secret, run = "secret-of-the-code", "ffff7777"
+    plan = desks.store.plan(desks.store.find(RUN).plan)
+    given = {"card": CANARY, "note": "seen by all"}
+    launch = Launch(
+        at=desks.clock, run_id=run, saga=plan.saga, version=1, plan=plan.hash, input=given
+    )
+    desks.store.launch([LaunchRequest(launch, plan)])
+    desks.two_people = TwoPeople(frozenset({"skip", "retry"}))
+    desks.start()
+    desks.turns(6)
+    skip = {"step": "code", "result": secret, "reason": f"{secret} came by phone"}
+    client = desks.http()
+    number = client.post(f"/api/v1/runs/{run}/skip", json=skip).json()["waits"]
+    other = client.post(f"/api/v1/runs/{RUN}/retry", json={"reason": f"not {CANARY}"}).json()
+    assert secret in str(desks.store.history(run)[-1].event), "the journal has it"
+    shown = [
+        *(desks.run("approvals", "list").stdout, desks.run("--json", "approvals", "list").stdout),
+        client.get("/api/v1/approvals").text,
+        desks.browser().get("/approvals").text,
+    ]
+    for which, its in ((run, number), (RUN, other["waits"])):
+        shown += [
+            desks.run("approvals", "show", which, str(its)).stdout,
+            desks.run("--json", "approvals", "show", which, str(its)).stdout,
+            client.get(f"/api/v1/runs/{which}/approvals/{its}").text,
+            client.get(f"/api/v1/runs/{which}/events").text,
+            desks.browser().get(f"/runs/{which}/act/approve?number={its}").text,
+            desks.browser().get(f"/runs/{which}").text,
+        ]
+    shown += [client.get("/api/v1/audit").text]
+    for text in shown:
+        assert secret not in text
+        assert CANARY not in text
+    assert "(redacted)" in shown[2]
 
 
 def test_those_whom_the_settings_name_are_shown_it_and_viewers_never(desks: Desks) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.coordinator import timers, turn
+from orchestrator.coordinator import guard, timers
 from orchestrator.coordinator.loop import Coordinator, CoordinatorOptions
 from orchestrator.coordinator.outbox import BundleOptions
 from orchestrator.definition.plan import Plan
@@ -296,7 +296,7 @@ def test_a_defect_stops_only_its_own_run(world: World, monkeypatch: pytest.Monke
             raise ZeroDivisionError("a defect")
         return sound(run, message)
 
-    monkeypatch.setattr(turn, "react", broken)
+    monkeypatch.setattr(guard, "react", broken)
     other = "b" * 32
     world.launch(plan_of("a"))
     world.launch(plan_of("a"), other)

@@ -123,7 +123,7 @@ def test_another_releases_schema_is_refused(url: str) -> None:
     check_schema(journal.engine)
     with journal.engine.begin() as connection:
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
-    with pytest.raises(SchemaError, match="has schema 9999, this release needs 0006"):
+    with pytest.raises(SchemaError, match="has schema 9999, this release needs 0007"):
         check_schema(journal.engine)
     journal.close()
 
