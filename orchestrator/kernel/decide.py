@@ -109,11 +109,9 @@ def _outstanding(run: RunState, message: msg.Reply | msg.Expired) -> StepState |
         return None
     if isinstance(message, msg.Expired) and not goes_on(run, message.step):
         return None
-    if KIND[step.status] != message.kind:
+    if KIND[step.status] != message.kind or step.attempt != message.attempt:
         return None
-    if step.attempt == message.attempt or decide_group.still_answers(run, step, message):
-        return step
-    return None
+    return step
 
 
 def _reply(run: RunState, reply: msg.Reply) -> list[ev.Event]:

@@ -48,21 +48,6 @@ def answered(run: RunState, step: StepState, reply: msg.Reply, missing: str) -> 
             return _told(run, step, reply, agrees="heuristic_rollback")
 
 
-def still_answers(run: RunState, step: StepState, message: msg.Reply | msg.Expired) -> bool:
-    """Whether an answer to an earlier attempt settles the question: it was obeyed, or is prepared, and stays so.
-
-    Else a branch whose answers take longer than its timeout would never be done, however often it obeys. Those without
-    a barrier don't remember: a copy of their prepare may come after that answer, and want the newer command.
-    """
-    if not isinstance(message, msg.Reply) or message.outcome != "succeeded":
-        return False
-    if message.kind not in {"prepare", "commit", "abort"}:
-        return False
-    if not step.base < message.attempt < step.attempt or not run.program.call(step.name).barrier:
-        return False
-    return message.vote == ("prepared" if message.kind == "prepare" else None)
-
-
 def in_doubt(
     run: RunState, step: StepState, message: msg.Reply | msg.Expired, reason: str
 ) -> ev.Event:

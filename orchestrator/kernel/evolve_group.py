@@ -216,11 +216,8 @@ def _voted(run: RunState, event: ev.BranchVoted) -> None:
     result = event.result
     if run.steps[event.step].status is not Status.PREPARING and result is None:
         result = run.steps[event.step].result
-    attempt = None if event.vote == "prepared" else event.attempt
-    if not _was_asked(run, event):
-        raise _illegal(run, event)
     _branch_moved(
-        run, event, label, attempt, result=result, failure=None, reason="", heuristic=None
+        run, event, label, event.attempt, result=result, failure=None, reason="", heuristic=None
     )
 
 
@@ -279,17 +276,7 @@ def _acknowledged(
     run: RunState, event: ev.BranchCommitted | ev.BranchAborted, label: str, **changes: Any
 ) -> None:
     changes |= {"failure": None, "reason": "", "heuristic": None}
-    if not _was_asked(run, event):
-        raise _illegal(run, event)
-    _branch_moved(run, event, label, **changes)
-
-
-def _was_asked(
-    run: RunState, event: ev.BranchVoted | ev.BranchCommitted | ev.BranchAborted
-) -> bool:
-    """Whether the attempt is one of those that asked the question at hand; the last, or one before it."""
-    step = run.steps[event.step]
-    return step.base < event.attempt <= step.attempt
+    _branch_moved(run, event, label, event.attempt, **changes)
 
 
 def _astray(run: RunState, event: ev.HeuristicFound) -> None:

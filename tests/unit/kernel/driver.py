@@ -144,7 +144,7 @@ class Driver:
         assert kept is None or kept == _copied(before)
         if isinstance(message, msg.Reply | msg.Expired):
             identity = (message.step, message.kind, message.attempt)
-            if identity in self.settled and not groups.settles_late(before, message):
+            if identity in self.settled:
                 assert turn.events == [], "a duplicate did something"
             elif turn.events:
                 self.settled.add(identity)

@@ -8,7 +8,7 @@ from orchestrator.definition.plan import Call, instance_key
 from orchestrator.kernel import events as ev
 from orchestrator.kernel import messages as msg
 from orchestrator.kernel.commands import Execute
-from orchestrator.kernel.state import ENDED, KIND, Phase, RunState, Status
+from orchestrator.kernel.state import ENDED, Phase, RunState, Status
 from orchestrator.kernel.two_phase import branches_of, group_of, is_group, node_of
 from tests.unit.kernel.flights import Flight
 from tests.unit.kernel.rows import Row
@@ -42,17 +42,6 @@ def check_dispatch(
         assert command.one_phase or group.status is Status.WITHDRAWING
         beside = [flight for flight in mine if flight.may_come and not flight.call.barrier]
         assert not any(f.command.kind == "prepare" for f in beside), f"{command} beside its try"
-
-
-def settles_late(run: RunState, message: msg.Reply | msg.Expired) -> bool:
-    """Whether it says to an earlier attempt of the question at hand what stays true: obeyed, or prepared."""
-    step = run.steps.get(message.step)
-    if step is None or not isinstance(message, msg.Reply) or message.outcome != "succeeded":
-        return False
-    asked = KIND.get(step.status) == message.kind and step.base < message.attempt < step.attempt
-    said = message.kind in {"commit", "abort"} or message.vote == "prepared"
-    grouped = group_of(run, message.step) is not None
-    return asked and said and grouped and run.program.call(step.name).barrier
 
 
 def check_world(run: RunState, world: World) -> None:

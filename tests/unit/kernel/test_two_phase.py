@@ -262,7 +262,7 @@ def test_unknown_votes_are_asked_for_again_while_there_is_time() -> None:
     assert doubt.retry_at is not None
     assert play.out() == ["prepare debit 2", "prepare credit 1"]
     assert play.sent()[0].round == 0
-    assert names(play.vote("debit", "read_only", attempt=1)) == []
+    assert names(play.vote("debit", attempt=1)) == []
     assert names(play.vote("debit")) == ["BranchVoted"]
 
 

@@ -45,44 +45,6 @@ def test_q1_no_message_has_an_effect_twice() -> None:
     assert play.send(_reply("credit", "commit", 2)) == []
 
 
-@pytest.mark.parametrize("kind", ["prepare", "commit", "abort"])
-def test_an_answer_that_comes_after_its_command_was_sent_again_is_an_answer(kind: str) -> None:
-    """Else, under overload, branches that obey more slowly than their timeout would be told for ever."""
-    play = Play(plan(group(branch("debit", retry=TWICE), branch("credit"), timeout_s=60)))
-    if kind == "commit":
-        play.vote("debit")
-        play.vote("credit")
-    elif kind == "abort":
-        play.vote("debit")
-        play.reply("credit", "refused")
-    vote = "prepared" if kind == "prepare" else None
-    first = next(sent for sent in play.sent() if sent.step == "debit")
-    assert first.kind == kind
-    play.expire("debit")
-    late: dict[str, Any] = {"kind": kind, "attempt": first.attempt}
-    assert play.reply("debit", "failed", **late) == []
-    assert play.reply("debit", "lost", **late) == []
-    assert play.reply("debit", vote="read_only", **late) == []
-    assert play.reply("debit", vote=vote, **(late | {"attempt": first.attempt - 1})) == []
-    [told, *_] = play.reply("debit", vote=vote, **late)
-    assert isinstance(told, ev.BranchVoted | ev.BranchCommitted | ev.BranchAborted)
-    assert told.attempt == first.attempt
-    assert "debit" not in [sent.step for sent in play.sent()]
-    assert fold(play.program, play.events) == play.run
-    assert play.reply("debit", vote=vote, kind=kind, attempt=first.attempt + 1) == []
-
-
-def test_without_a_barrier_only_the_last_attempt_is_answered_as_a_copy_may_come_late() -> None:
-    alone = branch("debit", "tcc", retry=TWICE, barrier=False)
-    play = Play(plan(group(alone, branch("credit"), timeout_s=60)))
-    play.expire("debit")
-    assert play.reply("debit", vote="prepared", kind="prepare", attempt=1) == []
-    play.vote("debit")
-    play.reply("credit", "refused")
-    play.expire("debit")
-    assert play.reply("debit", kind="abort", attempt=3) == []
-
-
 @pytest.mark.parametrize("lost", ["prepare", "vote", "commit", "acknowledgement", "abort"])
 def test_q2_whatever_is_lost_is_sent_again(lost: str) -> None:
     play = Play(plan(group(branch("debit", retry=TWICE), branch("credit"))))
