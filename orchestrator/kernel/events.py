@@ -182,13 +182,11 @@ class BudgetSet(_Event, frozen=True):
 class RunHeld(_Event, frozen=True):
     """A hold of its saga, or of a service that it calls, has reached the run; actor and reason are the hold's."""
 
-    hold: str
-    """The hold's id."""
+    hold: str  # its id
     kind: HoldKind
     name: str
     reason: str = ""
-    undos: bool = False
-    """Of a saga: compensation stands still too."""
+    undos: bool = False  # of a saga: compensation stands still too
     unsent: tuple[str, ...] = ()
     """Atomic groups that are outstanding and none of whose branches was asked for a vote."""
 
