@@ -99,6 +99,6 @@ def test_placed_again_under_its_id_it_is_the_same_and_another_is_refused(stage: 
     holds = client(stage, "ann").holds
     placed = holds.place("saga", "shop", hold_id="one")
     assert holds.place("saga", "shop", hold_id="one") == placed
-    for other in ({"hold_id": "two"}, {"hold_id": "one", "undos": True}):
+    for hold_id, undos in (("two", False), ("one", True)):
         with pytest.raises(OperationRefusedError, match="held already by ann"):
-            holds.place("saga", "shop", **other)
+            holds.place("saga", "shop", hold_id=hold_id, undos=undos)

@@ -19,7 +19,7 @@ TWICE = RetryPolicy(attempts=2, initial_s=1.0, jitter=0.0)
 
 
 def give(play: Play, step: str, attempts: int, **more: Any) -> list[ev.Event]:
-    asked = {"actor": "ann", "reason": "slow today"} | more
+    asked: dict[str, Any] = {"actor": "ann", "reason": "slow today"} | more
     return play.send(msg.Budget(at=play.now, step=step, attempts=attempts, **asked))
 
 
