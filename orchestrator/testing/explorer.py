@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from orchestrator.kernel.state import ENDED
-from orchestrator.testing.moves import COST, Move, is_awaited_twice, onward, possible
+from orchestrator.testing.moves import COST, Move, onward, possible
 from orchestrator.testing.rules import Violated, check_rest, outcome_of
 from orchestrator.testing.steps import first, follow
 from orchestrator.testing.world import Space, World, key
@@ -106,7 +106,7 @@ def _expand(
     world = node.world
     move: Move | None = None
     trouble = spent + 1 < len(layers)
-    every_order = trouble or not space.one_order or is_awaited_twice(world)
+    every_order = trouble or not space.one_order
     try:
         if next(onward(world), None) is None:
             check_rest(space, world)

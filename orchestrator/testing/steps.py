@@ -215,12 +215,11 @@ def _copy_arrives(space: Space, world: World, move: Move) -> World:
     service = _call(space, world, copy.step).service
     after = replace(world, copies=world.copies - {copy})
     if copy.old and service in world.heard:
-        answer = Answer("rejected", world.records.get(copy.step, Record()))
-    else:
-        answer = answered(space, world, copy)
-        after = _recorded(space, after, copy, answer)
-        if not copy.old:
-            after = replace(after, heard=after.heard | {service})
+        return after  # rejected, and the coordinator drops what is said of an epoch that is over
+    answer = answered(space, world, copy)
+    after = _recorded(space, after, copy, answer)
+    if not copy.old:
+        after = replace(after, heard=after.heard | {service})
     reply = reply_of(world, copy, answer)
     if _identity(copy) not in world.out:
         _check_ignored(world, copy, reply)
@@ -356,7 +355,14 @@ def _copies(world: World, left: frozenset[Identity], rounds: set[str]) -> frozen
 
 
 def _without_inert(space: Space, world: World) -> World:
-    """Copies that their participant has settled for good change nothing any more: they arrive at once, and are gone."""
+    """Copies that their participant has settled for good change nothing any more: they arrive at once, and are gone.
+
+    So are old ones that its barrier rejects from now on, as it has heard of a later epoch; without one that is
+    forgotten with the worker, so they may come yet.
+    """
+    over = {copy for copy in world.copies if copy.old and _is_fenced(space, world, copy)}
+    if over:
+        world = replace(world, copies=world.copies - over)
     inert = [
         copy
         for copy in world.copies
@@ -373,6 +379,11 @@ def _without_inert(space: Space, world: World) -> World:
             raise Violated(IGNORED, f"a late copy of {copy.step} ({copy.kind}) does something")
         world = replace(world, copies=world.copies - {copy})
     return world
+
+
+def _is_fenced(space: Space, world: World, copy: Copy) -> bool:
+    call = _call(space, world, copy.step)
+    return call.barrier and call.service in world.heard
 
 
 def _is_settled(copy: Copy, record: Record) -> bool:
