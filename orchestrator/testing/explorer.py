@@ -6,8 +6,10 @@ makes two worlds the same; and the first counterexample found has the fewest fau
 
 from __future__ import annotations
 
+import gc
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import msgspec
@@ -68,6 +70,30 @@ def explore(
     progress: Progress | None = None,
 ) -> None:
     """Explore one scenario and add what it shows to ``into``; stops at the first violation."""
+    with _uncollected():
+        _explore(space, given, faults, worlds_max, into, progress)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No search for reference cycles: worlds hold none, and going through all of them costs a third of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _explore(
+    space: Space,
+    given: dict[str, Any],
+    faults: int,
+    worlds_max: int,
+    into: Explored,
+    progress: Progress | None,
+) -> None:
     try:
         start = first(space, given)
     except Violated as violated:
