@@ -22,13 +22,11 @@ from orchestrator.testing.moves import Move, copy_of
 from orchestrator.testing.participants import (
     DONE,
     PREPARED,
-    TOMBSTONE,
-    UNDONE,
     Answer,
     Record,
 )
 from orchestrator.testing.participants import REFUSED as NO
-from orchestrator.testing.replies import answered, reply_of
+from orchestrator.testing.replies import answered, is_fenced, is_settled, reply_of
 from orchestrator.testing.rules import (
     IGNORED,
     KERNEL,
@@ -360,7 +358,7 @@ def _without_inert(space: Space, world: World) -> World:
     So are old ones that its barrier rejects from now on, as it has heard of a later epoch; without one that is
     forgotten with the worker, so they may come yet.
     """
-    over = {copy for copy in world.copies if copy.old and _is_fenced(space, world, copy)}
+    over = {copy for copy in world.copies if copy.old and is_fenced(space, world, copy)}
     if over:
         world = replace(world, copies=world.copies - over)
     inert = [
@@ -368,7 +366,7 @@ def _without_inert(space: Space, world: World) -> World:
         for copy in world.copies
         if copy.kind != "callback"
         and (_call(space, world, copy.step).barrier or not space.careless)
-        and _is_settled(copy, world.records[copy.step])
+        and is_settled(copy, world.records[copy.step])
     ]
     for copy in inert:
         if _identity(copy) in world.out:
@@ -379,19 +377,6 @@ def _without_inert(space: Space, world: World) -> World:
             raise Violated(IGNORED, f"a late copy of {copy.step} ({copy.kind}) does something")
         world = replace(world, copies=world.copies - {copy})
     return world
-
-
-def _is_fenced(space: Space, world: World, copy: Copy) -> bool:
-    call = _call(space, world, copy.step)
-    return call.barrier and call.service in world.heard
-
-
-def _is_settled(copy: Copy, record: Record) -> bool:
-    if copy.kind in {"prepare", "commit"} and record.row == DONE:
-        return True
-    return record.row in {UNDONE, TOMBSTONE} or (
-        copy.kind in {"do", "prepare", "abort"} and record.row == NO
-    )
 
 
 def _passed(run: RunState, events: list[ev.Event]) -> bool:

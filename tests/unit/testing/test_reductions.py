@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from orchestrator.testing import explorer, steps
 from orchestrator.testing.explorer import Explored, explore
+from orchestrator.testing.replies import is_fenced
 from orchestrator.testing.rules import check_rest
 from orchestrator.testing.world import Space, World, key
 from tests.unit.testing.small_plans import alike, beside
@@ -18,7 +19,7 @@ from tests.unit.testing.test_guards import GUARDS
 Groups = tuple[tuple[tuple[str, ...], ...], ...]
 Mark = Callable[[Space, World], Any]
 PLANS = 60
-_FENCED = steps._is_fenced
+_FENCED = is_fenced
 
 
 class Seen(NamedTuple):
@@ -74,7 +75,7 @@ def test_dropping_copies_that_the_barrier_rejects_leads_to_every_rest(
     for seed in range(PLANS // 2):
         less = _seen(beside(seed), monkeypatch, _without_rejected)
         with monkeypatch.context() as kept:
-            kept.setattr(steps, "_is_fenced", lambda *_: False)
+            kept.setattr(steps, "is_fenced", lambda *_: False)
             more = _seen(beside(seed, one_order=False), kept, _without_rejected)
         _same(less, more, seed)
         saved += more.worlds - less.worlds
