@@ -110,6 +110,8 @@ class Dispatcher:
                                 at=now, step=alarm.step, kind=alarm.kind, attempt=alarm.attempt
                             ),
                         )
+                case "timer" | "votes" if not _is_awaited(live, alarm):
+                    continue  # set anew when the run goes on
                 case "timer" | "votes" if (at := _votes_due(live, alarm.step, now)) > now:
                     self._timers.add(alarm._replace(at=at, purpose="votes"))
                 case "timer" | "votes":
@@ -268,6 +270,14 @@ class Dispatcher:
             _settle(live.sent.values())
             if live.state.trace:
                 self._traces.forget(run_id)
+
+
+def _is_awaited(live: LiveRun, alarm: Alarm) -> bool:
+    """Whether the run still waits for that time, or for a group's votes at all; while it is paused it may not."""
+    if alarm.purpose == "timer":
+        return alarm.identity in live.sent
+    timer, _, _ = timer_identity(alarm.step, 0.0)
+    return any(name == timer for name, _, _ in live.sent)
 
 
 def _is_still_due(live: LiveRun, what: Alarm | Execute) -> bool:

@@ -115,11 +115,6 @@ def onward(world: World) -> Iterator[Move]:
             yield Move("signal", node.signal)
 
 
-def is_awaited_twice(world: World) -> bool:
-    """Whether a copy is on its way whose answer is waited for: what it does may depend on what others did before."""
-    return any((copy.step, copy.kind, copy.attempt) in world.out for copy in world.copies)
-
-
 def _troubles(space: Space, world: World, command: Execute) -> Iterator[Move]:
     step = command.step
     state = world.run.steps[step]

@@ -8,7 +8,15 @@ from orchestrator.kernel import events as ev
 from orchestrator.kernel import messages as msg
 from orchestrator.kernel.commands import Execute
 from orchestrator.kernel.two_phase import is_one_phase
-from orchestrator.testing.participants import Answer, Record, carry_out
+from orchestrator.testing.participants import (
+    DONE,
+    REFUSED,
+    TOMBSTONE,
+    UNDONE,
+    Answer,
+    Record,
+    carry_out,
+)
 from orchestrator.testing.world import Copy, Space, World
 
 SAID_NO = ev.Failure("Refused", "it said no", ("orchestrator.errors.Refused",))
@@ -51,4 +59,19 @@ def reply_of(world: World, command: Execute | Copy, answer: Answer) -> msg.Reply
         vote=answer.vote,
         result=1 if done else None,
         failure=failure,
+    )
+
+
+def is_fenced(space: Space, world: World, copy: Copy) -> bool:
+    """Whether a barrier has heard from the present coordinator, so that it rejects what an earlier one sent."""
+    call = space.program.call(world.run.steps[copy.step].name)
+    return call.barrier and call.service in world.heard
+
+
+def is_settled(copy: Copy, record: Record) -> bool:
+    """Whether a copy can change nothing any more."""
+    if copy.kind in {"prepare", "commit"} and record.row == DONE:
+        return True
+    return record.row in {UNDONE, TOMBSTONE} or (
+        copy.kind in {"do", "prepare", "abort"} and record.row == REFUSED
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import count
 
 from orchestrator.definition.plan import Call, Plan
-from orchestrator.errors import IllegalEventError, UnknownSagaError
-from orchestrator.testing.simulation.dice import Dice
+from orchestrator.errors import IllegalEventError, InvalidInputError, UnknownSagaError
+from orchestrator.testing.simulation.dice import FAULTS, Dice
 from orchestrator.testing.simulation.growth import FORGETFUL
 from orchestrator.testing.simulation.oracle import violations
 from orchestrator.testing.simulation.plans import Workload, every_call, random_workload
@@ -20,16 +20,19 @@ from orchestrator.testing.simulation.world import START_S, RestlessError, World
 
 
 class Simulator:
-    """Plays schedules of random plans, or of one given plan."""
+    """Plays schedules of random plans, or of one given plan. ``certain`` faults happen wherever they can."""
 
-    def __init__(self, plan: Plan | None = None) -> None:
+    def __init__(self, plan: Plan | None = None, certain: Collection[str] = ()) -> None:
+        if unknown := set(certain) - set(FAULTS):
+            raise InvalidInputError(f"no fault is called {', '.join(sorted(unknown))}")
+        self._certain = certain
         self._workload = None if plan is None else workload_of(plan)
         calls = every_call() if plan is None else _calls(plan)
         self._shop = Shop(calls)
 
     def play(self, seed: int) -> Schedule:
         """One schedule."""
-        dice = Dice(seed)
+        dice = Dice(seed, self._certain)
         workload = self._workload or random_workload(dice.random)
         _keep_promises(dice, workload)
         world = World(seed, dice, self._shop, workload)

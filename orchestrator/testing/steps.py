@@ -22,13 +22,11 @@ from orchestrator.testing.moves import Move, copy_of
 from orchestrator.testing.participants import (
     DONE,
     PREPARED,
-    TOMBSTONE,
-    UNDONE,
     Answer,
     Record,
 )
 from orchestrator.testing.participants import REFUSED as NO
-from orchestrator.testing.replies import answered, reply_of
+from orchestrator.testing.replies import answered, is_fenced, is_settled, reply_of
 from orchestrator.testing.rules import (
     IGNORED,
     KERNEL,
@@ -215,12 +213,11 @@ def _copy_arrives(space: Space, world: World, move: Move) -> World:
     service = _call(space, world, copy.step).service
     after = replace(world, copies=world.copies - {copy})
     if copy.old and service in world.heard:
-        answer = Answer("rejected", world.records.get(copy.step, Record()))
-    else:
-        answer = answered(space, world, copy)
-        after = _recorded(space, after, copy, answer)
-        if not copy.old:
-            after = replace(after, heard=after.heard | {service})
+        return after  # rejected, and the coordinator drops what is said of an epoch that is over
+    answer = answered(space, world, copy)
+    after = _recorded(space, after, copy, answer)
+    if not copy.old:
+        after = replace(after, heard=after.heard | {service})
     reply = reply_of(world, copy, answer)
     if _identity(copy) not in world.out:
         _check_ignored(world, copy, reply)
@@ -356,13 +353,20 @@ def _copies(world: World, left: frozenset[Identity], rounds: set[str]) -> frozen
 
 
 def _without_inert(space: Space, world: World) -> World:
-    """Copies that their participant has settled for good change nothing any more: they arrive at once, and are gone."""
+    """Copies that their participant has settled for good change nothing any more: they arrive at once, and are gone.
+
+    So are old ones that its barrier rejects from now on, as it has heard of a later epoch; without one that is
+    forgotten with the worker, so they may come yet.
+    """
+    over = {copy for copy in world.copies if copy.old and is_fenced(space, world, copy)}
+    if over:
+        world = replace(world, copies=world.copies - over)
     inert = [
         copy
         for copy in world.copies
         if copy.kind != "callback"
         and (_call(space, world, copy.step).barrier or not space.careless)
-        and _is_settled(copy, world.records[copy.step])
+        and is_settled(copy, world.records[copy.step])
     ]
     for copy in inert:
         if _identity(copy) in world.out:
@@ -373,14 +377,6 @@ def _without_inert(space: Space, world: World) -> World:
             raise Violated(IGNORED, f"a late copy of {copy.step} ({copy.kind}) does something")
         world = replace(world, copies=world.copies - {copy})
     return world
-
-
-def _is_settled(copy: Copy, record: Record) -> bool:
-    if copy.kind in {"prepare", "commit"} and record.row == DONE:
-        return True
-    return record.row in {UNDONE, TOMBSTONE} or (
-        copy.kind in {"do", "prepare", "abort"} and record.row == NO
-    )
 
 
 def _passed(run: RunState, events: list[ev.Event]) -> bool:

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 import pytest
 from sqlalchemy import Connection
 
-from orchestrator.coordinator import turn
 from orchestrator.coordinator.loop import Coordinator
 from orchestrator.coordinator.ownership import Ownership
 from orchestrator.coordinator.turn import Arrival, Decisions
+from orchestrator.errors import FencedError
 from orchestrator.journal import memory
 from orchestrator.journal.port import ShardWrite, Tenure
 from orchestrator.journal.records import rows_of
 from orchestrator.kernel import decide, decide_group, evolve_group, group
+from orchestrator.kernel.events import CommitDecided
 from orchestrator.kernel.messages import Expired, Reply
 from orchestrator.kernel.state import EXECUTING, KIND, RunState, Status, StepState
 from orchestrator.kernel.two_phase import branches_of
@@ -26,6 +28,7 @@ from orchestrator.participant.perform import WithoutDatabase
 from orchestrator.participant.tables import CONFIRMED, TOMBSTONE
 from orchestrator.participant.two_phase.branches import Branches
 from orchestrator.participant.two_phase.group import GroupBarrier
+from orchestrator.testing.simulation.ports import FlakyJournal
 
 Remove = Callable[[pytest.MonkeyPatch], None]
 
@@ -75,6 +78,20 @@ def barrier_epoch_check(patch: pytest.MonkeyPatch) -> None:
 def primary_key_fence(patch: pytest.MonkeyPatch) -> None:
     """Whoever writes has written."""
     patch.setattr(memory.MemoryJournal, "append", _unfenced)
+
+
+def log_fence(patch: pytest.MonkeyPatch) -> None:
+    """The epoch and a free place are enough to write: whether the log is the one that was known isn't asked."""
+
+    def append(self: memory.MemoryJournal, writes: Sequence[ShardWrite]) -> list[Tenure]:
+        for write in writes:
+            shard = self._tables.shards[write.tenure.shard]
+            free = write.tenure.next_offset > shard.end[0]
+            if shard.epoch != write.tenure.epoch or not free:
+                raise FencedError(write.tenure.shard)
+        return _unfenced(self, writes)
+
+    patch.setattr(memory.MemoryJournal, "append", append)
 
 
 def looking_at_the_log(patch: pytest.MonkeyPatch) -> None:
@@ -159,8 +176,20 @@ def unanimity(patch: pytest.MonkeyPatch) -> None:
 
 
 def written_decision(patch: pytest.MonkeyPatch) -> None:
-    """A decision is kept as long as a vote may be, and told."""
-    patch.setattr(turn, "is_waitable", lambda events, before, after: True)
+    """A decision is kept as long as a vote may be, and told meanwhile: it is written with whatever comes next."""
+    append = FlakyJournal.append
+    kept: WeakKeyDictionary[FlakyJournal, Sequence[ShardWrite]] = WeakKeyDictionary()
+
+    def behind(self: FlakyJournal, writes: Sequence[ShardWrite]) -> list[Tenure]:
+        before = kept.pop(self, None)
+        if before is not None:
+            append(self, before)
+        elif any(isinstance(event, CommitDecided) for one in writes for _, event in one.events):
+            kept[self] = writes
+            return [rows_of(write)[1] for write in writes]
+        return append(self, writes)
+
+    patch.setattr(FlakyJournal, "append", behind)
 
 
 def numbered_questions(patch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from itertools import chain, tee
 
 import pytest
 
@@ -19,12 +19,12 @@ pytestmark = pytest.mark.timeout(400)
     [
         (removed.barrier_row, 20),
         (removed.tombstone, 150),
-        (removed.primary_key_fence, 150),
-        (removed.looking_at_the_log, 600),
+        (removed.primary_key_fence, 100),
+        (removed.log_fence, 100),
         (removed.watchdog, 50),
         (removed.duplicate_filter, 20),
-        (removed.match_on_kind, 100),
-        (removed.match_on_attempt, 200),
+        (removed.match_on_kind, 50),
+        (removed.match_on_attempt, 50),
     ],
 )
 def test_a_removed_guard_is_noticed(guard: removed.Remove, schedules: int) -> None:
@@ -39,6 +39,15 @@ def test_a_removed_guard_is_noticed(guard: removed.Remove, schedules: int) -> No
     assert noticed, f"nothing noticed in {schedules} schedules"
 
 
+def test_a_coordinator_that_does_not_look_at_the_log_is_noticed_where_journals_are_restored() -> (
+    None
+):
+    with removed.without(removed.looking_at_the_log):
+        campaign = Simulator(certain=["journal restored"]).run(0, 200)
+    assert campaign.failed, f"nothing noticed in {campaign.schedules} schedules"
+    assert "running at rest" in campaign.failed[0].violations[0]
+
+
 def _is_harm(violation: str) -> bool:
     """Something that went wrong with a run or an effect, and not only that a barrier's row is amiss."""
     return not violation.startswith("(f)") and "seems forgotten" not in violation
@@ -46,9 +55,9 @@ def _is_harm(violation: str) -> bool:
 
 def test_a_removed_epoch_check_is_noticed_where_no_database_stands_behind_it() -> None:
     """Commands of a coordinator that slept through its lease, to a service whose outside world forgets keys."""
-    assert Simulator(_parcels()).run(0, 300).failed == []
+    assert Simulator(_parcels()).run(0, 100).failed == []
     with removed.without(removed.epoch_check):
-        campaign = Simulator(_parcels()).run(0, 3_000)
+        campaign = Simulator(_parcels()).run(0, 200)
     assert campaign.failed, f"nothing noticed in {campaign.schedules} schedules"
     assert "happened 2 times" in campaign.failed[0].violations[0]
 
@@ -64,7 +73,7 @@ def test_publishing_before_the_commit_is_noticed() -> None:
     )
     assert Simulator(hasty).run(0, 100).failed == []
     with removed.without(removed.commit_before_publish):
-        campaign = Simulator(hasty).run(0, 2_000)
+        campaign = Simulator(hasty).run(0, 300)
     assert campaign.failed, f"nothing noticed in {campaign.schedules} schedules"
     assert campaign.failed[0].violations[0].startswith("(b)")
 
@@ -72,8 +81,7 @@ def test_publishing_before_the_commit_is_noticed() -> None:
 @pytest.mark.parametrize(
     ("guard", "plan", "schedules"),
     [
-        (removed.commit_before_publish, groups.PREPARED, 300),
-        (removed.written_decision, groups.PREPARED, 1_600),
+        (removed.commit_before_publish, groups.PREPARED, 100),
         (removed.presumed_abort, groups.PREPARED, 100),
         (removed.unanimity, groups.PREPARED, 100),
         (removed.tombstone, groups.PREPARED, 100),
@@ -91,9 +99,18 @@ def test_a_removed_guard_of_groups_is_noticed(
     assert campaign.failed, f"nothing noticed in {campaign.schedules} schedules"
 
 
+def test_a_decision_that_is_told_before_it_is_written_is_noticed_as_half_a_group() -> None:
+    with removed.without(removed.written_decision):
+        simulator = Simulator(groups.PREPARED)
+        played = (simulator.play(seed).violations for seed in range(100))
+        against, halves = tee(chain.from_iterable(played))
+        assert any("told to abort and is committed" in violation for violation in against)
+        assert any(" did" in violation and "only {" in violation for violation in halves)
+
+
 @pytest.mark.parametrize("plan", [groups.PREPARED, groups.LAST, groups.TRIED], ids=lambda p: p.saga)
 def test_with_every_guard_in_place_nothing_is_noticed(plan: Plan) -> None:
-    assert Simulator(plan).run(0, 100).failed == []
+    assert Simulator(plan).run(0, 60).failed == []
 
 
 def _parcels() -> Plan:

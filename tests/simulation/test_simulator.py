@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.definition.plan import Call, Const, Plan, RetryPolicy, Sequence, Undo
+from orchestrator.errors import InvalidInputError
 from orchestrator.testing.parallel import CHUNK, simulate
 from orchestrator.testing.simulation.dice import DISTURBANCES, FAULTS
 from orchestrator.testing.simulation.growth import FORGETFUL
@@ -18,7 +19,7 @@ from orchestrator.testing.simulator import Simulator
 from sagas.orders import place_order
 from sagas.trips import book_trip
 
-SCHEDULES = 600
+SCHEDULES = 300
 SCHEDULES_OF_A_SAGA = 150
 """`make simulate` plays many more; here the tests only see that it works."""
 
@@ -39,6 +40,13 @@ def test_the_shipped_sagas_hold_under_every_fault(plan: Plan) -> None:
     campaign = Simulator(plan).run(0, SCHEDULES_OF_A_SAGA)
     assert campaign.failed == [], _told(campaign.failed[0])
     assert {"completed", "compensated"} <= campaign.runs.keys()
+
+
+def test_faults_that_are_certain_happen_in_every_schedule_and_have_to_exist() -> None:
+    simulator = Simulator(certain=["journal restored"])
+    assert all("journal restored" in simulator.play(seed).faults for seed in range(10))
+    with pytest.raises(InvalidInputError, match="no fault is called earthquake"):
+        Simulator(certain=["journal restored", "earthquake"])
 
 
 def test_the_failing_schedule_with_the_lowest_seed_counts_however_many_play() -> None:

@@ -7,7 +7,7 @@ combinations that matter.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from random import Random
 from typing import TypeVar
 
@@ -21,6 +21,8 @@ FAULTS: Mapping[str, float] = {
     "coordinator killed while reading": 0.0005,
     "coordinator killed before append": 0.01,
     "coordinator killed after append": 0.015,
+    "coordinator killed before a decision": 0.1,
+    "coordinator killed after a decision": 0.15,
     "coordinator killed before publish": 0.01,
     "coordinator killed amid publish": 0.06,
     "coordinator killed after publish": 0.01,
@@ -31,6 +33,8 @@ FAULTS: Mapping[str, float] = {
     "coordinator paused while reading": 0.0005,
     "coordinator paused before append": 0.01,
     "coordinator paused after append": 0.01,
+    "coordinator paused before a decision": 0.1,
+    "coordinator paused after a decision": 0.15,
     "coordinator paused before publish": 0.02,
     "coordinator paused amid publish": 0.05,
     "coordinator paused after publish": 0.005,
@@ -61,7 +65,7 @@ FAULTS: Mapping[str, float] = {
     "participant's commit unknown, written": 0.01,
     "participant's commit unknown, not written": 0.01,
     "participant not registered": 0.005,
-    "journal restored": 0.1,
+    "journal restored": 0.2,
 }
 """What goes wrong by itself, and its probability where it could."""
 
@@ -80,6 +84,10 @@ DISTURBANCES: Mapping[str, int] = {
     "compensated by hand": 1,
     "retried by hand": 2,
     "skipped by hand": 1,
+    "resolved by hand": 1,
+    "acknowledged by hand": 1,
+    "paused by hand": 3,
+    "resumed by hand": 2,
     "signalled": 6,
     "launched again": 1,
 }
@@ -89,11 +97,11 @@ DISTURBANCES: Mapping[str, int] = {
 class Dice:
     """The chance of one schedule."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, certain: Iterable[str] = ()) -> None:
         self.random = Random(seed)
         self.counts: Counter[str] = Counter()
         """How often each fault happened."""
-        self._rates = self._mix()
+        self._rates = self._mix() | dict.fromkeys(certain, 1.0)
         self._disturbances = dict(DISTURBANCES)
 
     def happens(self, fault: str) -> bool:

@@ -9,8 +9,10 @@ as nobody ends branches by hand here. And nothing received is left unacknowledge
 message is a defect.
 
 Where the journal was restored from a backup it can't know what it forgot. Then no effect may happen twice all the same,
-and whatever a run says wrongly of an effect that a barrier remembers must be found by ``views.forgotten``; everywhere
-else that must find nothing. A branch whose record the journal has lost is left to people, so it may stay prepared.
+and only runs that lost events have an excuse (``oblivion``): whatever such a run says wrongly of an effect that a
+barrier remembers must be found by ``views.forgotten``, an undo that died between an effect outside and its row can't
+be known, and a branch whose record the journal has lost is left to people, so it may stay prepared if they were told.
+A group is excused if events of its own were lost.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ from collections.abc import Iterator
 from orchestrator.definition.plan import Atomic, Call
 from orchestrator.errors import IllegalEventError
 from orchestrator.kernel.state import ENDED, Phase, RunState, Status
-from orchestrator.kernel.two_phase import branches_of
+from orchestrator.kernel.two_phase import branches_of, group_of
 from orchestrator.kernel.verdict import verdict_of
 from orchestrator.testing.simulation.ledger import Effect, Key
+from orchestrator.testing.simulation.oblivion import Oblivion
 from orchestrator.testing.simulation.world import World
 from orchestrator.views.forgotten import Known, forgotten
 from orchestrator.views.read_model import differences
@@ -44,7 +47,7 @@ def violations(world: World) -> Iterator[str]:
     effects = world.shop.effects()
     for effect in effects:
         yield from _once(effect)
-    excused = _Excuses(world, known, effects)
+    excused = _Excuses(world, known)
     yield from excused.unasked
     for run_id in world.launched:
         try:
@@ -53,7 +56,8 @@ def violations(world: World) -> Iterator[str]:
             yield f"(d) {run_id[:4]} can't be replayed: {error}"
     for effect in effects:
         key = (effect.run, effect.step)
-        if effect.run in world.forgotten and effect.done > effect.undone and not excused.step(key):
+        kept = effect.run in world.oblivion.forgotten and effect.done > effect.undone
+        if kept and not excused.step(key):
             yield f"(b) {effect.run[:4]} {effect.step}: its run is forgotten, and nobody finds its effect"
     left = sum(map(len, world.network.streams.values()))
     if left:
@@ -61,41 +65,46 @@ def violations(world: World) -> Iterator[str]:
 
 
 class _Excuses:
-    """Steps of which a run may say something wrong, because the journal was restored and it is known."""
+    """Steps of which a run may say something wrong, because the journal lost events of it and that is known."""
 
-    def __init__(self, world: World, known: list[Known], effects: list[Effect]) -> None:
+    def __init__(self, world: World, known: list[Known]) -> None:
         found = list(forgotten(world.journal, known))
-        self._restored = world.restored
-        self._remembered = {(effect.run, effect.step) for effect in known}
+        self._oblivion = world.oblivion
         self._found = {(finding.run, finding.step) for finding in found}
-        rows = {(effect.run, effect.step): effect.status for effect in known}
-        undone = {(effect.run, effect.step) for effect in effects if effect.undone == effect.done}
-        self._unvouched = {key for key in undone if rows.get(key) == "done"}
-        """Undone in the world outside by an undo that died before its row said so, and was then forgotten."""
-        self.unasked: list[str] = []
+        steps = world.workload.plan.steps()
+        self._unvouched = {s.name for s, _ in steps if isinstance(s, Call) and not s.barrier}
+        """Steps whose effect and whose barrier's row, if they have one, aren't one transaction."""
+        self.unasked = [
+            f"(b) {f.run[:4]} {f.step}: seems forgotten: {f.what}"
+            for f in found
+            if f.run not in world.oblivion.bereft
+        ]
         """Findings where nothing was forgotten."""
-        if not world.restored:
-            self.unasked = [f"(b) {f.run[:4]} {f.step}: seems forgotten: {f.what}" for f in found]
 
     def step(self, key: Key) -> bool:
         """Whether what the run says wrongly of this step is found, or leaves no trace that could be."""
-        if not self._restored:
+        run_id, step = key
+        if run_id not in self._oblivion.bereft:
             return False
-        callback = key[1].startswith("@")  # may have told what was then forgotten
-        unseen = key not in self._remembered or key in self._unvouched
-        return callback or key in self._found or unseen
+        callback = step.startswith("@")  # may have told what was then forgotten
+        if callback or key in self._found:
+            return True
+        # Where effect and row aren't one transaction, what was forgotten leaves no sure trace. But an undo that the
+        # log, as it is now, has asked for is none of what it forgot.
+        return step.partition("[")[0] in self._unvouched and not self._oblivion.is_ordered(key)
 
 
 def _at_rest(world: World, known: list[Known]) -> Iterator[str]:
     for service in world.shop.unfinished():
         yield f"(f) {service}: a transaction was left open"
     epochs = {lease.shard: lease.epoch for lease in world.journal.leases()}
-    for gid in world.shop.prepared():
-        older = world.shop.heard_of(gid.shard) > epochs[gid.shard]
+    told = world.defects["in doubt: nothing presumed"]
+    for service, gid in world.shop.prepared():
+        older = world.shop.heard_of(service, gid.shard) > epochs[gid.shard]
         state = world.state(gid.run)
         lost = state is None or verdict_of(state, gid.is_of, gid.round) is None
-        if world.restored and (older or lost):
-            continue  # the journal has lost its record: it presumes nothing, and says so to people
+        if told and (older or lost) and gid.run in world.oblivion.bereft:
+            continue  # the journal has lost its record: it presumes nothing, and has said so to people
         yield f"(f) {gid.run[:4]} {gid.step}: it is left prepared"
     standing = {(effect.run, effect.step) for effect in known if effect.status == "done"}
     for (run_id, step), net in world.shop.booked().items():
@@ -124,8 +133,7 @@ def _run(world: World, run_id: str, effects: list[Effect], excused: _Excuses) ->
         waiting = {k: s.status.value for k, s in state.steps.items() if s.status is not Status.DONE}
         yield f"(c) {who}: {row.status} at rest, {waiting}"
     mine = [effect for effect in effects if effect.run == run_id]
-    if not world.restored:
-        yield from _groups(who, state, mine)
+    yield from _groups(who, state, mine, world.oblivion)
     net = _net(mine)
     for step, total in net.items():
         if total not in {0, 1}:
@@ -144,19 +152,31 @@ def _net(effects: list[Effect]) -> dict[str, int]:
     return net
 
 
-def _groups(who: str, state: RunState, effects: list[Effect]) -> Iterator[str]:
-    if state.phase in ENDED:
-        for effect in effects:
-            if effect.is_try and effect.done != effect.undone:
-                yield f"(f) {who} {effect.step}: its try is neither confirmed nor cancelled"
+def _groups(who: str, state: RunState, effects: list[Effect], oblivion: Oblivion) -> Iterator[str]:
+    """What is amiss with groups of which the journal has lost nothing."""
+    run_id = state.run_id
+    for effect in effects if state.phase in ENDED else ():
+        group = group_of(state, effect.step) if effect.step in state.steps else None
+        lost = group is None or oblivion.lost(run_id, effect.step, group)
+        if (
+            effect.is_try
+            and effect.done != effect.undone
+            and not (lost and run_id in oblivion.bereft)
+        ):
+            yield f"(f) {who} {effect.step}: its try is neither confirmed nor cancelled"
     did = {effect.step for effect in effects if effect.done and not effect.is_try}
     for key, step in state.steps.items():
-        if step.heuristic is not None:
-            yield f"(g) {who} {key}: {step.reason}, and nobody has ended it by hand"
-        if isinstance(state.program.named[step.name], Atomic):
-            branches = [branch for branch, _, call in branches_of(state, key) if not call.read_only]
-            if 0 < len(did.intersection(branches)) < len(branches):
-                yield f"(g) {who} {key}: of {', '.join(branches)} only {did.intersection(branches)} did"
+        if not isinstance(state.program.named[step.name], Atomic):
+            continue
+        members = list(branches_of(state, key))
+        if oblivion.lost(run_id, key, *(branch for branch, _, _ in members)):
+            continue
+        for branch, one, _ in members:
+            if one.heuristic is not None:
+                yield f"(g) {who} {branch}: {one.reason}, and nobody has ended it by hand"
+        branches = [branch for branch, _, call in members if not call.read_only]
+        if 0 < len(did.intersection(branches)) < len(branches):
+            yield f"(g) {who} {key}: of {', '.join(branches)} only {did.intersection(branches)} did"
 
 
 def _compensated(net: dict[str, int]) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol
 
 from orchestrator.definition.plan import Wait
 from orchestrator.journal.memory import MemoryJournal
@@ -11,6 +11,10 @@ from orchestrator.journal.port import LaunchRequest
 from orchestrator.kernel import messages as msg
 from orchestrator.kernel.state import RunState, Status
 from orchestrator.testing.simulation.plans import Workload
+from orchestrator.testing.simulation.shop import Shop
+
+_TWICE = 0.1
+"""How often an operator asks for the same thing a second time."""
 
 
 class Surroundings(Protocol):
@@ -19,9 +23,14 @@ class Surroundings(Protocol):
     now: float
     journal: MemoryJournal
     workload: Workload
+    shop: Shop
     plan_hash: str
-    launched: list[str]
     surprises: list[str]
+
+    @property
+    def launched(self) -> list[str]:
+        """Every accepted launch's run that the journal knows."""
+        ...
 
     @property
     def draw(self) -> Random:
@@ -78,7 +87,11 @@ class People:
             self.launch(0)
         elif world.launched:
             run_id = world.draw.choice(world.launched)
-            self._send(run_id, self._message(what, run_id))
+            message = self._message(what, run_id)
+            if message is not None:
+                self._send(run_id, message)
+                if isinstance(message, msg.Operation) and world.draw.random() < _TWICE:
+                    self._send(run_id, message)
 
     def repair(self) -> bool:
         """Do as an operator would; False if there is nothing to do."""
@@ -100,6 +113,9 @@ class People:
             node = state.program.named[state.steps[key].name]
             if isinstance(node, Wait):
                 self._signal(run_id, node.signal)
+        if state.paused is not None:
+            self._send(run_id, msg.Resume(at=self._world.now, actor="op"))
+            asked = True
         if any(state.steps[key].attempt for key in state.parked):
             self._send(run_id, msg.Retry(at=self._world.now, actor="op"))
             asked = True
@@ -114,23 +130,50 @@ class People:
         self._world.journal.send(run_id, message)
         self._world.wake_all()
 
-    def _message(self, what: str, run_id: str) -> msg.Message:
+    def _message(self, what: str, run_id: str) -> msg.Message | None:
+        """What is asked; None if there is nothing an honest operator could say."""
         world, draw, at = self._world, self._world.draw, self._world.now
+        asked: dict[str, Any] = {"at": at, "actor": "op", "request": f"{draw.getrandbits(64):x}"}
         match what:
             case "cancelled":
-                return msg.Cancel(at=at, actor="op")
+                return msg.Cancel(**asked)
             case "compensated by hand":
-                return msg.Compensate(at=at, actor="op")
+                return msg.Compensate(**asked)
             case "retried by hand":
-                return msg.Retry(at=at, actor="op")
+                return msg.Retry(**asked)
+            case "acknowledged by hand":
+                return msg.Acknowledge(**asked)
+            case "paused by hand":
+                return msg.Pause(**asked)
+            case "resumed by hand":
+                return msg.Resume(**asked)
+            case "resolved by hand":
+                return self._resolve(run_id, asked)
             case "skipped by hand":
                 state = world.state(run_id)
                 step = draw.choice(sorted(state.steps)) if state and state.steps else "first"
-                results = world.workload.results
-                return msg.Skip(
-                    at=at, actor="op", step=step, result=results.get(step, results.get(""))
-                )
+                return msg.Skip(**asked, step=step, result=self._result(step))
             case _:
                 signal_id = draw.choice(("", "x"))
                 name, data = draw.choice(list(world.workload.signals.items()))
                 return msg.Signal(at=at, name=name, data=data, signal_id=signal_id)
+
+    def _resolve(self, run_id: str, asked: dict[str, Any]) -> msg.Resolve | None:
+        """Say of a step that it is done, having looked that it is, and that nothing has changed since."""
+        state, done = self._world.state(run_id), self._world.shop.done(run_id)
+        if state is None:
+            return None
+        mine = [key for key in sorted(state.steps) if key in done and _is_unsettled(state, key)]
+        if not mine:
+            return None
+        step = self._world.draw.choice(mine)
+        result = self._result(step)
+        return msg.Resolve(**asked, step=step, result=result, expects=state.length)
+
+    def _result(self, step: str) -> Any:
+        results = self._world.workload.results
+        return results.get(step, results.get(""))
+
+
+def _is_unsettled(state: RunState, key: str) -> bool:
+    return state.steps[key].status in {Status.PARKED, Status.RUNNING, Status.COMMIT_STUCK}

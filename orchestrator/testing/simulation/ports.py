@@ -11,10 +11,14 @@ from orchestrator.journal.bulk import Bulk, BulkItem, Outcome, Sent
 from orchestrator.journal.hold import Hold
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.port import InboxItem, LeaseState, Recorded, ShardWrite, Tenure
+from orchestrator.kernel.events import AbortDecided, CommitDecided
 from orchestrator.kernel.summary import RunSummary
 from orchestrator.testing.simulation.dice import Dice
 
 T = TypeVar("T")
+
+_DECISIONS = (CommitDecided, AbortDecided)
+"""What an atomic group waits for: between these and what they lead to a crash can do most."""
 
 
 class Killed(BaseException):
@@ -119,9 +123,14 @@ class FlakyJournal:
 
     def append(self, writes: Sequence[ShardWrite]) -> list[Tenure]:
         """See the port."""
+        decides = any(isinstance(event, _DECISIONS) for one in writes for _, event in one.events)
         self._interruptions.at("before append")
+        if decides:
+            self._interruptions.at("before a decision")
         self._reach()
         tenures = self._committed(lambda: self._journal.append(writes))
+        if decides:
+            self._interruptions.at("after a decision")
         self._interruptions.at("after append")
         return tenures
 

@@ -121,6 +121,11 @@ class Shop:
             found.append(Effect(run, step, key, outside.done[key], outside.undone[key]))
         return found
 
+    def done(self, run_id: str) -> set[str]:
+        """Steps of a run whose effects are there now."""
+        mine = (effect for effect in self.effects() if effect.run == run_id)
+        return {one.step for one in mine if one.done > one.undone and not one.is_try}
+
     def known(self) -> Iterator[Known]:
         """What the services' barriers remember."""
         for service in self._processes[0]:
@@ -141,14 +146,15 @@ class Shop:
         """Services whose database somebody left a transaction open in."""
         return [name for name, ledger in self._ledgers.items() if ledger.in_transaction()]
 
-    def prepared(self) -> list[Gid]:
-        """The branches that wait for a decision."""
-        return [gid for ledger in self._ledgers.values() for gid in ledger.branches.gids()]
+    def prepared(self) -> list[tuple[str, Gid]]:
+        """The branches that wait for a decision, each with its service."""
+        ledgers = self._ledgers.items()
+        return [(name, gid) for name, ledger in ledgers for gid in ledger.branches.gids()]
 
-    def heard_of(self, shard: int) -> int:
+    def heard_of(self, service: str, shard: int) -> int:
         """The newest epoch of a shard that a service's database has heard of."""
-        known = [one.branches.heard_of() for one in self._processes[0] if one.branches is not None]
-        return max((epochs.get(shard, 0) for epochs in known), default=0)
+        [branches] = [one.branches for one in self._processes[0] if one.name == service]
+        return 0 if branches is None else branches.heard_of().get(shard, 0)
 
     def sweep(self, transport: WorkerTransport) -> None:
         """Ask about the branches that have been in doubt for long."""

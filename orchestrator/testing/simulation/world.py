@@ -16,9 +16,8 @@ from random import Random
 
 from msgspec.structs import replace
 
-from orchestrator.errors import JournalUnavailableError, RunNotFoundError, TransportUnavailableError
+from orchestrator.errors import JournalUnavailableError, TransportUnavailableError
 from orchestrator.journal.memory import MemoryJournal
-from orchestrator.journal.memory_tables import Backup
 from orchestrator.journal.port import Recorded
 from orchestrator.kernel.evolve import fold
 from orchestrator.kernel.program import Program
@@ -28,6 +27,7 @@ from orchestrator.testing.simulation.dice import Dice
 from orchestrator.testing.simulation.growth import FORGETFUL
 from orchestrator.testing.simulation.member import LEASE_S, Member
 from orchestrator.testing.simulation.network import Network, Postbox
+from orchestrator.testing.simulation.oblivion import Oblivion, Restorable
 from orchestrator.testing.simulation.people import People
 from orchestrator.testing.simulation.plans import Workload
 from orchestrator.testing.simulation.ports import Killed
@@ -41,6 +41,8 @@ _JUMP_S = 7_200.0
 _PAUSES_IN_PAUSES = 2
 _MOST_EVENTS = 40_000
 _REPAIRS = 14
+_UNDER_THE_WRITER = 0.5
+"""How often a restored journal is set back while a coordinator writes."""
 
 TRANSIENT = (JournalUnavailableError, TransportUnavailableError)
 """What ``Coordinator.run`` waits out; any other error ends the process."""
@@ -60,12 +62,10 @@ class World:
         self._program = Program(workload.plan)
         self.plan_hash = self._program.hash
         self.now = START_S
-        self.journal = MemoryJournal(SHARDS)
-        self.launched: list[str] = []
-        """Every accepted launch's run."""
-        self.forgotten: list[str] = []
-        """Those that a restored journal knows nothing of."""
-        self._backup: Backup | None = None
+        self.journal: MemoryJournal = Restorable(SHARDS, self._before_append)
+        self._appends = 0
+        """After how many appends the journal is set back."""
+        self.oblivion = Oblivion(self.journal, self.state)
         self.surprises: list[str] = []
         """What no part of the program may do."""
         self.steps = 0
@@ -77,8 +77,6 @@ class World:
         self._numbers = count()
         self._pauses = 0
         self.healed = False
-        self.restored = False
-        """The journal forgot something in this schedule."""
         prompt = frozenset({f"saga.{FORGETFUL}"})
         self.network = Network(dice, self.later, self._deliver, self._arrived, prompt)
         self._people = People(self)
@@ -91,6 +89,11 @@ class World:
         return self.dice.random
 
     @property
+    def launched(self) -> list[str]:
+        """Every accepted launch's run that the journal knows."""
+        return self.oblivion.launched
+
+    @property
     def digest(self) -> str:
         """A hash of everything that happened, in order."""
         return self._digest.hexdigest()
@@ -98,10 +101,7 @@ class World:
     @property
     def defects(self) -> Counter[str]:
         """What the coordinators counted, all together."""
-        total: Counter[str] = Counter()
-        for member in self.members:
-            total.update(member.coordinator.counts)
-        return total
+        return sum((member.coordinator.counts for member in self.members), Counter[str]())
 
     def play(self) -> None:
         """Chaos, then healing. Raises ``RestlessError``."""
@@ -112,9 +112,7 @@ class World:
             self.later(draw.uniform(0, 5), lambda number=number: self._people.launch(number))  # type: ignore[misc]
         end_s = draw.choice((15.0, 60.0, 150.0))
         if self.dice.happens("journal restored"):
-            first_s, then_s = sorted(draw.uniform(0, end_s) for _ in range(2))
-            self.later(first_s, self._back_up)
-            self.later(then_s, self._restore)
+            self._plan_restore(end_s)
         for _ in range(draw.randrange(8)):
             self.later(draw.uniform(0, end_s), self._disturb)
         for _ in range(draw.randrange(3)):
@@ -277,6 +275,7 @@ class World:
         process, executor = self.shop.executor(service)
         for position, command in enumerate(work):
             what = f"{command.step} {command.kind}#{command.attempt} e{command.epoch}"
+            self.oblivion.note(command)
             try:
                 executor.execute([command], Postbox(process, self._answered))
             except Killed:
@@ -305,7 +304,7 @@ class World:
 
     def _swept(self) -> bool:
         """Whether there is something left for the sweep: a journal that was restored forgets its branches."""
-        left = self.restored and bool(self.shop.prepared())
+        left = self.oblivion.restored and bool(self.shop.prepared())
         if left:
             self.run_until(self.now + SweepOptions().safety_age_s)
             self._sweep()
@@ -333,46 +332,46 @@ class World:
             case _:
                 self._people.ask(what)
 
-    def _back_up(self) -> None:
+    def _plan_restore(self, end_s: float) -> None:
+        """A backup while runs are under way, or at any time; set back a few appends later under the very writer, or
+        when that backup's runs are at rest, perhaps.
+        """
+        draw = self.dice.random
+        first_s = draw.choice((draw.uniform(0.2, 8.0), draw.uniform(0.0, end_s)))
+        if draw.random() < _UNDER_THE_WRITER:
+            self.later(first_s, lambda: self._back_up(draw.randint(2, 6)))
+            return
+        self.later(first_s, self._back_up)
+        self.later(draw.uniform(first_s, end_s), self._restore)
+
+    def _back_up(self, appends: int = 0) -> None:
         self.note("journal", "backed up")
-        self._backup = self.journal.backup()
+        self.oblivion.back_up()
+        self._appends = appends
+
+    def _before_append(self) -> None:
+        """Somebody is about to write; perhaps the journal is set back at this moment."""
+        self._appends -= 1
+        if not self._appends and not self.healed:
+            self._restore()
 
     def _restore(self) -> None:
         """The journal is what it was at the backup. Its coordinators were stopped, or never noticed: a replica that
         lagged took over.
         """
-        assert self._backup is not None
         self.note("journal", "restored")
-        self.journal.restore(self._backup)
-        self.restored = True
-        self._take_stock()
+        self.oblivion.restore()
         if self.dice.random.random() < 0.5:
             for member in self._alive():
                 if not member.in_turn:
                     self._kill(member)
         self.wake_all()
 
-    def _take_stock(self) -> None:
-        """Who is forgotten now. A coordinator that had just taken a launch in when the log was set back under it may
-        write it all the same.
-        """
-        accepted = self.launched + self.forgotten
-        known = {run_id for run_id in accepted if self._is_known(run_id)}
-        self.launched = [run_id for run_id in accepted if run_id in known]
-        self.forgotten = [run_id for run_id in accepted if run_id not in known]
-
-    def _is_known(self, run_id: str) -> bool:
-        try:
-            self.journal.find(run_id)
-        except RunNotFoundError:
-            return False
-        return True
-
     # Healing
 
     def _heal(self) -> None:
         self.note("world", "heals")
-        self._take_stock()
+        self.oblivion.take_stock()
         self.healed = True
         self.dice.heal()
         alive = self._alive()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from orchestrator.coordinator.loop import Coordinator, CoordinatorOptions
 from orchestrator.coordinator.outbox import BundleOptions
+from orchestrator.definition.plan import RetryPolicy
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.kernel import messages as msg
 from orchestrator.transport.messages import Answer, Work
-from tests.unit.coordinator.scripted import ScriptedTransport, done, plan_of, request
+from tests.unit.coordinator.scripted import ScriptedTransport, answer, done, plan_of, request
+from tests.unit.kernel.scenario import branch, group, plan
 
 
 class House:
@@ -93,6 +95,29 @@ def test_what_waits_for_its_turn_is_not_sent_while_paused_and_once_after() -> No
     house.turns(12)
     assert [work.run for work in house.transport.sent].count(waiting) == 2
     assert house.journal.find(waiting).status == "completed"
+
+
+def test_nobody_is_woken_again_and_again_for_a_group_that_a_pause_keeps_from_being_asked() -> None:
+    house = House()
+    again = RetryPolicy(attempts=2, initial_s=1.0)
+    grouped = plan(group(branch("debit"), branch("credit"), timeout_s=20.0, retry=again))
+    house.journal.launch([request(grouped, "r1", at=house.now)])
+    house.turns()
+    house.send(msg.Pause)
+    house.transport.answers += [answer(work, "failed") for work in house.transport.sent]
+    house.silent = False
+    house.turns(6)
+    assert [work.kind for work in house.transport.sent] == ["prepare", "prepare", "abort", "abort"]
+    house.now += 2  # acknowledgements are kept for one
+    house.turns()
+    house.silent = True
+    for _ in range(3):
+        house.now += 21
+        house.turns()
+    assert len(house.coordinator._dispatcher._timers) == 0
+    house.send(msg.Resume)
+    assert [work.round for work in house.transport.sent[4:]] == [1, 1]
+    assert len(house.coordinator._dispatcher._timers) > 0
 
 
 def test_another_coordinator_keeps_the_run_paused() -> None:

@@ -142,6 +142,23 @@ def test_a_group_that_is_reached_in_a_pause_is_asked_after_it() -> None:
     assert [timer.at for timer in play.timers()] == [play.now + 20.0]
 
 
+def test_a_group_that_is_taken_back_when_the_run_is_paused_waits_for_the_answers_of_those_it_had_asked() -> (
+    None
+):
+    """A try without a barrier may be cancelled only after its answer: the pause changes nothing of that."""
+    play = Play(plan(group(branch("hold", "tcc", barrier=False), branch("debit"))))
+    play.send(msg.Recovered(at=play.now))
+    assert play.out() == ["prepare hold 1", "abort debit 2"]
+    pause(play)
+    play.reply("debit", kind="abort", attempt=2)
+    assert (play.status("hold"), play.out()) == (Status.PREPARING, ["prepare hold 1"])
+    play.send(msg.Cancel(at=play.now, actor="ann"))
+    play.vote("hold")
+    assert play.out() == ["abort hold 2"]
+    play.reply("hold", kind="abort", attempt=2)
+    assert play.phase is Phase.COMPENSATED
+
+
 def test_a_pause_that_makes_no_sense_is_refused() -> None:
     play = paused(call("a"))
     [event] = pause(play)

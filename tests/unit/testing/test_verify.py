@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
@@ -37,6 +38,17 @@ def test_a_shipped_saga_survives_any_two_faults() -> None:
     assert report.faults == 2
     assert report.worlds > 1_000
     assert report.cut == ()
+
+
+def test_the_search_for_cycles_is_left_as_it_was() -> None:
+    verify(broken.sound, faults=0)
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        verify(broken.sound, faults=0)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_a_trace_of_a_sound_saga_replays_without_a_complaint() -> None:
