@@ -96,9 +96,7 @@ class StepFailed(_Event, frozen=True):
 
 
 class StepInDoubt(_Event, frozen=True):
-    """An attempt's outcome is unknown: it may have taken effect. Without ``retry_at`` it was
-    the last one.
-    """
+    """An attempt's outcome is unknown: it may have taken effect. Without ``retry_at`` it was the last one."""
 
     step: str
     kind: CommandKind
@@ -136,14 +134,13 @@ class WaitExpired(_Event, frozen=True):
 
 
 class SignalReceived(_Event, frozen=True):
-    """A signal arrived; kept until a step waits for it."""
+    """A signal arrived; kept until a step waits for it. ``trace`` is its sender's, if the run is traced too."""
 
     name: str
     data: Any = None
     signal_id: str = ""
     reason: str = ""
     trace: dict[str, str] = {}
-    """The sender's place in a trace of its own, as W3C headers, if the run is traced too."""
 
 
 class CompensationStarted(_Event, frozen=True):
