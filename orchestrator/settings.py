@@ -65,6 +65,7 @@ TwoPeopleOperation = Literal[
     "cancel",
     "pause",
     "resume",
+    "budget",
     "force",
     "bulk",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.text import Text
@@ -11,9 +11,11 @@ from rich.text import Text
 from orchestrator.cli import options as opt
 from orchestrator.cli.invocation import Invocation, invocation
 from orchestrator.cli.output import table
-from orchestrator.client.hold import HoldPreview
 from orchestrator.errors import OperationRefusedError
 from orchestrator.journal.hold import Hold
+
+if TYPE_CHECKING:
+    from orchestrator.client.hold import HoldPreview
 
 Kind = Annotated[
     Literal["saga", "service"],

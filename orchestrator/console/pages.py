@@ -157,7 +157,7 @@ def run(
         "entries_hidden": max(0, seen.after - _EVENTS_SHOWN),
         "offers": offers(desk.clients(who.name), row, seen.look, desk.clock()) if offered else None,
         "values_shown": desk.sees_values(who),
-        "waiting": () if past else parts.approvals.of_run(who, row.run_id),
+        "waiting": () if past or seen.place else parts.approvals.of_run(who, row.run_id),
     }
     return page(request, "run.html", who, values)
 
