@@ -52,11 +52,15 @@ def test_whatever_happens_a_run_ends_as_it_says(
     Driver(plan, given_, seed).play()
 
 
+RARE = (1061, 227, 797, 51, 1161, 605, 847, 23, 39, 77, 222, 268, 516, 614)
+"""Seeds that reach them all, as long as the kernel makes the same choices; otherwise the others follow."""
+
+
 def test_every_row_of_the_tables_is_reached() -> None:
     """And nothing outside of them, which ``moves`` sees to."""
     wanted = set(TRANSITIONS)
     halted = {(old, new) for old, news in COMPENSATION_STARTED.items() for new in news}
-    for seed in range(3_000):
+    for seed in (*RARE, *range(3_000)):
         undone = {old for old, _ in moves.UNDO}
         if moves.SEEN.keys() >= wanted and moves.HALTED.keys() >= halted and undone >= UNDO_DUE:
             break
