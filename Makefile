@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOBS ?= 2
+# One more: many tests wait for real processes most of the time.
+TEST_JOBS ?= 3
 ARGS ?=
 
 # Without kept bytecode each of the hundreds of processes the tests start would compile the package again.
@@ -35,7 +37,7 @@ dev: $(STAMP) ## broker, workers and coordinator, kept up for playing
 		--also ledgers="$(BIN)/python -m workers.ledger_server --folder .dev/ledgers" $(ARGS)
 
 test: $(STAMP) ## every test, on real servers (ARGS= goes to pytest)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile $(ARGS)
 
 check: lint types test ## what CI runs: style, types, layers, tests
 

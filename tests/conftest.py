@@ -95,9 +95,9 @@ def own_redis() -> Iterator[Valkey]:
         yield server
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def own_rabbitmq() -> Iterator[RabbitMQ]:
-    """A RabbitMQ that this test may kill and restart."""
+    """A RabbitMQ that the tests of a file may kill, if they start it again: it takes ten seconds."""
     with _running(RabbitMQ) as server:
         yield server
 

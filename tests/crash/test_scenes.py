@@ -10,7 +10,7 @@ from tests.servers import Postgres
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
 
-EVERY = 60
+EVERY = 90
 """Of the crashes of a scene, one in so many."""
 
 
@@ -33,4 +33,4 @@ def test_a_process_may_die_at_any_point(
     report = campaign(Task(scene, database, "singles", "0/1"), postgres_server.url, EVERY)
     assert report.violations == []
     assert SCENES[scene].outcome in report.outcomes
-    assert report.crashes == report.schedules > 3
+    assert report.crashes == report.schedules >= 3

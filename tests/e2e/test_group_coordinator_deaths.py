@@ -6,8 +6,9 @@ Rows C1 to C7 of the two-phase matrix, end to end: another coordinator goes on, 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from typing import Any
 
 import pytest
@@ -24,29 +25,34 @@ TOOK_OVER = "another coordinator took over before there was a decision"
 
 
 @pytest.fixture(scope="module")
-def broker(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(scope="module")
-def bank(
+def banks(
     request: pytest.FixtureRequest,
-    broker: str,
     postgres_server: Postgres,
     mariadb_server: MariaDB,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Bank]:
-    server = request.getfixturevalue(f"{broker}_server")
+) -> Iterator[Callable[[str], Bank]]:
+    """One bank per broker, open from when a test asks for it."""
     with ExitStack() as stack:
-        url = server.database() if broker == "redis" else server.vhost()
-        bank = Bank(
-            tmp_path_factory.mktemp("bank"),
-            stack.enter_context(url),
-            stack.enter_context(postgres_server.database()),
-            stack.enter_context(postgres_server.database()),
-            stack.enter_context(mariadb_server.database()),
-        )
-        yield stack.enter_context(bank)
+
+        @cache
+        def bank(broker: str) -> Bank:
+            server = request.getfixturevalue(f"{broker}_server")
+            url = server.database() if broker == "redis" else server.vhost()
+            opened = Bank(
+                tmp_path_factory.mktemp("bank"),
+                stack.enter_context(url),
+                stack.enter_context(postgres_server.database()),
+                stack.enter_context(postgres_server.database()),
+                stack.enter_context(mariadb_server.database()),
+            )
+            return stack.enter_context(opened)
+
+        yield bank
+
+
+@pytest.fixture
+def bank(banks: Callable[[str], Bank], broker: str) -> Bank:
+    return banks(broker)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +73,6 @@ def bank(
         pytest.param("rabbitmq", "CommitDecided:arrived", True, id="c3 over rabbitmq"),
         pytest.param("rabbitmq", "CommitDecided:appended", False, id="c4 over rabbitmq"),
     ],
-    indirect=["broker"],
 )
 def test_c1_to_c6_a_transfer_is_carried_out_once(
     bank: Bank, point: str, *, tried_again: bool
@@ -91,7 +96,6 @@ def test_c1_to_c6_a_transfer_is_carried_out_once(
         pytest.param("redis", "BranchAborted:arrived", id="c7 acknowledged and not on record"),
         pytest.param("rabbitmq", "AbortDecided:appended", id="c7 over rabbitmq"),
     ],
-    indirect=["broker"],
 )
 def test_c7_an_abort_is_finished(bank: Bank, point: str) -> None:
     before = bank.sums[1]

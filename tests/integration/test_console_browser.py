@@ -29,6 +29,10 @@ PAGES = (
     "/sagas/fulfil_order",
     "/services",
     "/in-doubt",
+    "/holds",
+    "/approvals",
+    "/audit",
+    "/bulks",
     "/shards",
     "/nothing",
 )
@@ -67,8 +71,7 @@ def filled(live: Desk) -> Desk:
     return live
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
 def test_every_page_can_be_read(filled: Desk, chromium: Browser, width: int, scheme: str) -> None:
     chromium.look_as(width, scheme)
     cluster = filled.it.client.clusters().clusters[0].cluster
