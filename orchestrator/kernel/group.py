@@ -179,6 +179,9 @@ def _take_back(run: RunState, key: str, at: float) -> None:
     resting = rests(run.steps[key], at)
     for branch, step, call in branches_of(run, key):
         match step.status:
+            case Status.HELD if not run.steps[key].counts:
+                # Another coordinator may have asked it, and the journal have been set back since: it knows.
+                run.steps[branch] = _asked(step, _S.ABORTING, at)
             case Status.HELD | Status.READ_ONLY:
                 run.steps[branch] = replace(step, status=_S.ABORTED)
             case Status.PREPARING | Status.FAILED | Status.REFUSED if call.branch == "reader":

@@ -104,7 +104,7 @@ BRANCHES: dict[tuple[Status, str], Status] = {
 """What an event makes of a branch."""
 
 FOLLOWS: dict[Status, tuple[Status, ...]] = {
-    _S.HELD: (_S.PREPARING, _S.ABORTED),
+    _S.HELD: (_S.PREPARING, _S.ABORTING, _S.ABORTED),
     _S.PREPARING: (_S.ABORTING, _S.ABORTED),
     _S.PREPARED: (_S.COMMITTING, _S.ABORTING),
     _S.READ_ONLY: (_S.DONE, _S.ABORTED),

@@ -107,6 +107,28 @@ def test_c7_an_abort_is_finished_from_wherever_it_was(acknowledged: int) -> None
     assert play.phase is Phase.COMPENSATED
 
 
+def test_c11_a_last_that_a_forgotten_decision_may_have_committed_is_asked_before_there_is_another_round() -> (
+    None
+):
+    play = Play(plan(group(branch("debit"), branch("post", "last")), call("mail")))
+    known = len(play.events)
+    play.vote("debit")
+    assert play.out() == ["prepare post 1"]  # it commits, and the journal is set back
+    play = after_death(play, events=known)
+    assert names(play.send(msg.Recovered(at=play.now))) == ["AbortDecided"]
+    assert play.out() == ["abort debit 2", "abort post 1"]
+    play.reply("debit")
+    assert names(play.reply("post", vote="committed"))[0] == "BranchVoted"
+    assert play.status("post") is S.UNDOING  # half of the group has happened, and is taken back
+    assert [line.split()[:2] for line in play.out()] == [["undo", "post"]]
+
+
+def test_a_last_that_nobody_can_have_asked_is_not_asked() -> None:
+    play = Play(plan(group(branch("debit"), branch("post", "last")), call("mail")))
+    play.reply("debit", "failed")
+    assert "post" not in " ".join(play.out())
+
+
 @pytest.mark.parametrize("written", [False, True])
 def test_c8_after_a_commit_of_unknown_outcome_the_journal_says_which(*, written: bool) -> None:
     play = voted("debit", "credit")
