@@ -37,7 +37,7 @@ dev: $(STAMP) ## broker, workers and coordinator, kept up for playing
 		--also ledgers="$(BIN)/python -m workers.ledger_server --folder .dev/ledgers" $(ARGS)
 
 test: $(STAMP) ## every test, on real servers (ARGS= goes to pytest)
-	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint types test ## what CI runs: style, types, layers, tests
 

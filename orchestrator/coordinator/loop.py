@@ -256,14 +256,14 @@ class Coordinator:
         shards = self.shards
         received = self._transport.receive(shards, self._patience_s(wait_s))
         now = self._collected_at = self._clock()
-        arrivals = [*self._recovered, *self._answers(received, now)]
-        self._recovered = []
+        arrivals = list(self._answers(received, now))
         if not received or now - self._inbox_at >= self._options.inbox_every_s:
             self._inbox_at = now
             arrivals += self._inbox(shards)
         arrivals += self._dispatcher.woken(now, self._options.batch)
         arrivals += self._holds.arrivals(self._options.batch)  # last: see ``Recovered``
-        return received, arrivals
+        first, self._recovered = self._recovered, []  # only now: the inbox may be out of reach
+        return received, [*first, *arrivals]
 
     def _inbox(self, shards: list[int]) -> list[Arrival]:
         try:

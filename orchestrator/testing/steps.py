@@ -309,7 +309,7 @@ def _arrived(
     for command in sent:
         if _identity(command) not in world.out:
             check_sent(space, world, run, command)
-            if command.kind == "do" and command.step not in records:
+            if command.kind in {"do", "abort"} and command.step not in records:
                 records = {**records, command.step: Record()}
             if command.kind == "prepare" and _is_first(run, command):
                 check_round(world, run, command.step)

@@ -10,6 +10,7 @@ from orchestrator.coordinator.loop import Coordinator, CoordinatorOptions
 from orchestrator.errors import JournalUnavailableError
 from orchestrator.journal.memory import MemoryJournal
 from tests.unit.coordinator.scripted import ScriptedTransport, plan_of, request
+from tests.unit.kernel.scenario import branch, group, plan
 
 RUN, OTHER = "a" * 32, "b" * 32
 
@@ -65,3 +66,19 @@ def test_a_deadline_that_passed_in_a_failed_turn_is_not_forgotten(
     shop.coordinator.turn(0)
     assert "StepInDoubt" in [record.type for record in shop.journal.history(RUN)]
     assert "StepInDoubt" in [record.type for record in shop.journal.history(OTHER)]
+
+
+def test_what_a_successor_has_to_decide_is_not_forgotten_while_the_inbox_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shop = Shop(monkeypatch)
+    shop.journal.launch([request(plan(group(branch("debit"), branch("credit"))), OTHER)])
+    shop.coordinator.turn(0)
+    shop.coordinator._ownership.hand_over()
+    options = CoordinatorOptions(owner="two", lease_s=1_000)
+    successor = Coordinator(shop.journal, shop.transport, options, lambda: shop.now)
+    shop.away_once("inbox")
+    with pytest.raises(JournalUnavailableError):
+        successor.turn(0)
+    successor.turn(0)
+    assert "AbortDecided" in [record.type for record in shop.journal.history(OTHER)]
