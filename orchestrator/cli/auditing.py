@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -11,7 +10,7 @@ from rich.text import Text
 from orchestrator.cli import options as opt
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.invocation import Invocation, invocation
-from orchestrator.cli.looks import short_ids
+from orchestrator.cli.looks import short_ids, utc
 from orchestrator.cli.output import table
 from orchestrator.cli.parsing import age_s
 from orchestrator.journal.audit import AuditPage, Doing
@@ -80,7 +79,7 @@ def _show(call: Invocation, page: AuditPage) -> None:
     shown = table("when (UTC)", "who", "what", "run", "before", "after", "why", wrap="why")
     for entry in page.entries:
         shown.add_row(
-            Text(f"{datetime.fromtimestamp(entry.at, UTC):%Y-%m-%d %H:%M:%S}", style="dim"),
+            Text(utc(entry.at), style="dim"),
             Text(f"{entry.actor}, {entry.second}" if entry.second else entry.actor),
             Text(_what(entry), style="red" if entry.refused or not entry.intact else ""),
             Text(ids[entry.run_id] if entry.is_on_run else entry.run_id, style="bold"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -12,7 +11,7 @@ from rich.text import Text
 from orchestrator.cli import options as opt
 from orchestrator.cli.bulk import foretell_many
 from orchestrator.cli.invocation import Invocation, invocation
-from orchestrator.cli.looks import ago, short_ids
+from orchestrator.cli.looks import ago, short_ids, utc
 from orchestrator.cli.output import table
 from orchestrator.cli.parsing import age_s
 from orchestrator.journal.bulk import (
@@ -122,7 +121,7 @@ def show(context: typer.Context, bulk_id: BulkId, *, limit: Items = 50) -> None:
     for note in one.notes:
         who = f" by {note.actor}" if note.actor else ""
         why = f": {note.reason}" if note.reason else ""
-        at = f"{datetime.fromtimestamp(note.at, UTC):%Y-%m-%d %H:%M:%S}"
+        at = utc(note.at)
         call.out.show(f"{at} {note.what}{who}{why}")
     shown = table("run", "wave", "outcome", "why", right=("wave",), wrap="why")
     ids = short_ids(item.run_id for item in items)

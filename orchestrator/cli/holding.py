@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -10,6 +9,7 @@ from rich.text import Text
 
 from orchestrator.cli import options as opt
 from orchestrator.cli.invocation import Invocation, invocation
+from orchestrator.cli.looks import utc
 from orchestrator.cli.output import table
 from orchestrator.errors import OperationRefusedError
 from orchestrator.journal.hold import Hold
@@ -86,10 +86,10 @@ def holds(context: typer.Context, *, every: All = False) -> None:
     shown = table("held", "since (UTC)", "who", "why", "released", wrap="why")
     for one in found:
         undos = ", undos too" if one.undos else ""
-        ended = "" if one.released_at is None else f"{_clock(one.released_at)} {one.released_by}"
+        ended = "" if one.released_at is None else f"{utc(one.released_at)} {one.released_by}"
         shown.add_row(
             Text(f"{one.kind} {one.name}{undos}", style="bold"),
-            Text(_clock(one.at), style="dim"),
+            Text(utc(one.at), style="dim"),
             Text(one.actor),
             Text(one.reason),
             Text(ended),
@@ -122,7 +122,3 @@ def _tell(call: Invocation, hold: Hold, words: str) -> None:
         call.out.data(hold)
     else:
         call.out.show(words)
-
-
-def _clock(at: float) -> str:
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}"

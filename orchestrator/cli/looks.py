@@ -112,6 +112,11 @@ def clock(at: float, *, day: bool = False) -> str:
     return f"{local.strftime(shape)}.{local.microsecond // 1000:03d}"
 
 
+def utc(at: float) -> str:
+    """The day and time in UTC, to the second."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}"
+
+
 def value_text(value: Any, limit: int = 0) -> str:
     """A value as compact JSON, shortened to ``limit`` characters if there is one."""
     text = msgspec.json.encode(value).decode()

@@ -5,7 +5,7 @@ So a command waits a moment for the events it leads to, and otherwise says who w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -13,29 +13,13 @@ from orchestrator.cli.invocation import Invocation
 from orchestrator.errors import OperationRefusedError
 from orchestrator.journal.port import Recorded
 from orchestrator.kernel import events as ev
+from orchestrator.kernel.asked import LEADS_TO
 from orchestrator.views.timeline import sentence
 
 WAIT_S = 3.0
 """How long a command waits for a coordinator to take its operation."""
 _FIRST_LOOK_S = 0.01
 _SLOWEST_LOOK_S = 0.2
-
-LEADS_TO: Mapping[str, tuple[type, ...]] = {
-    "retry": (ev.StepRetried,),
-    "skip": (ev.StepSkipped,),
-    "resolve": (ev.StepResolved,),
-    "compensate": (ev.CompensationStarted,),
-    "cancel": (ev.CompensationStarted,),
-    "forget": (ev.HeuristicForgotten,),
-    "acknowledge": (ev.IncidentAcknowledged,),
-    "signal": (ev.SignalReceived,),
-    "pause": (ev.RunPaused,),
-    "resume": (ev.RunResumed,),
-    "budget": (ev.BudgetSet,),
-    "approve": (ev.ApprovalGiven,),
-    "deny": (ev.ApprovalDenied,),
-}
-"""The events of an operation that was carried out."""
 
 
 class Taken(msgspec.Struct, frozen=True):

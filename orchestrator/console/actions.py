@@ -25,6 +25,7 @@ from orchestrator.errors import (
 )
 from orchestrator.journal.port import Recorded, RunFilter
 from orchestrator.kernel import events as ev
+from orchestrator.kernel.asked import LEADS_TO
 from orchestrator.kernel.messages import MANY, Signal
 from orchestrator.kernel.messages import Asked as AskedFor
 from orchestrator.kernel.preview import Preview
@@ -37,21 +38,8 @@ BULK_MAX = 1_000
 _FIRST_LOOK_S = 0.01
 _SLOWEST_LOOK_S = 0.2
 
-LEADS_TO: dict[OperationName, tuple[type, ...]] = {
-    "retry": (ev.StepRetried,),
-    "skip": (ev.StepSkipped,),
-    "resolve": (ev.StepResolved,),
-    "forget": (ev.HeuristicForgotten,),
-    "acknowledge": (ev.IncidentAcknowledged,),
-    "compensate": (ev.CompensationStarted,),
-    "cancel": (ev.CompensationStarted,),
-    "signal": (ev.SignalReceived,),
-    "pause": (ev.RunPaused,),
-    "resume": (ev.RunResumed,),
-    "budget": (ev.BudgetSet, ev.StepRetried),
-    "approve": (ev.ApprovalGiven,),
-    "deny": (ev.ApprovalDenied,),
-}
+_FIRST_OF = {**LEADS_TO, "budget": (ev.BudgetSet, ev.StepRetried)}
+"""What an operation's events begin with: of a step that was given up, a budget first makes a retry."""
 
 
 class ChangedError(SagaError):
@@ -308,7 +296,7 @@ def _answer(records: Iterable[Recorded], operation: OperationName, request: str)
         found.append(event)
     first = found[0] if found else None
     waits = isinstance(first, ev.ApprovalAsked) and first.operation == operation
-    if first is not None and not waits and not isinstance(first, LEADS_TO[operation]):
+    if first is not None and not waits and not isinstance(first, _FIRST_OF[operation]):
         raise KeyReusedError("this idempotency key was used for another operation before")
     return found
 

@@ -26,6 +26,23 @@ OPERATION_OF: Mapping[str, str] = {
 OPERATIONS = (*OPERATION_OF.values(), "compensate", "cancel")
 """The name of every operation."""
 
+LEADS_TO: Mapping[str, tuple[type, ...]] = {
+    "retry": (ev.StepRetried,),
+    "skip": (ev.StepSkipped,),
+    "resolve": (ev.StepResolved,),
+    "forget": (ev.HeuristicForgotten,),
+    "acknowledge": (ev.IncidentAcknowledged,),
+    "compensate": (ev.CompensationStarted,),
+    "cancel": (ev.CompensationStarted,),
+    "signal": (ev.SignalReceived,),
+    "pause": (ev.RunPaused,),
+    "resume": (ev.RunResumed,),
+    "budget": (ev.BudgetSet,),
+    "approve": (ev.ApprovalGiven,),
+    "deny": (ev.ApprovalDenied,),
+}
+"""The events of an operation on a run that was carried out."""
+
 OF_NO_RUN = frozenset({"hold", "release"})
 """Operations on a saga or a service."""
 
