@@ -7,9 +7,8 @@ import os
 import signal
 import sys
 
-from orchestrator.exposing import measured
 from orchestrator.settings import load
-from orchestrator.wiring import coordinator, open_journal
+from orchestrator.wiring import coordinator, measured, open_journal
 
 PROFILE_VARIABLE = "BENCH_PROFILE"
 

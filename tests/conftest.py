@@ -11,13 +11,16 @@ import os
 import signal
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from tests.servers import MariaDB, Postgres, RabbitMQ, Server, ServerMissingError, Valkey
+from tests.servers.lending import Lender, borrowed
 
 S = TypeVar("S", bound=Server)
+LENDER = "lender"
+LENDING = pytest.StashKey[Lender]()
 
 # A shell that starts the tests in the background has them ignore SIGINT, and with them every process they start; some
 # of those are stopped by SIGINT, as a person would.
@@ -40,10 +43,17 @@ def redis_server() -> Iterator[Valkey]:
 
 
 @pytest.fixture(scope="session")
-def rabbitmq_server() -> Iterator[RabbitMQ]:
-    """The session's RabbitMQ; shared, so no test may stop it."""
-    with _running(RabbitMQ) as server:
-        yield server
+def rabbitmq_server(request: pytest.FixtureRequest) -> Iterator[RabbitMQ]:
+    """The run's RabbitMQ; shared, with other processes too, so no test may stop it."""
+    workerinput = getattr(request.config, "workerinput", None)
+    if workerinput is None:
+        with _running(RabbitMQ) as server:
+            yield server
+        return
+    try:
+        yield borrowed(*workerinput[LENDER])
+    except ServerMissingError as missing:
+        pytest.skip(f"needs a server: {missing}")
 
 
 @pytest.fixture(scope="session")
@@ -107,6 +117,16 @@ def own_mariadb() -> Iterator[MariaDB]:
     """A MariaDB that this test may kill and restart."""
     with _running(MariaDB) as server:
         yield server
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a process that tests where to borrow servers; called in the one that leads."""
+    lender = node.config.stash.get(LENDING, None)
+    if lender is None:
+        lender = node.config.stash[LENDING] = Lender()
+        node.config.add_cleanup(lender.close)
+    node.workerinput[LENDER] = (lender.address, lender.key)
 
 
 @contextmanager

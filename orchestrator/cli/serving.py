@@ -44,7 +44,7 @@ def coordinator(context: typer.Context) -> None:
     """Run a coordinator until SIGTERM or Ctrl-C; then it hands its shards over at once."""
     call = invocation(context)
     start_logging(call.settings)
-    from orchestrator import exposing, wiring  # noqa: PLC0415 - start-up time
+    from orchestrator import wiring  # noqa: PLC0415 - start-up time
 
     wiring.check_journal(call.settings)
     for warning in call.backend.probe(call.settings).broker().warnings:
@@ -52,7 +52,7 @@ def coordinator(context: typer.Context) -> None:
     sagas = call.definitions.sagas if call.settings.incidents.saga else {}
     wake = wiring.transport(call.settings).poke
     teller = wiring.notifier(call.settings, call.journal, sagas, wake)
-    with exposing.measured(call.settings) as meter:
+    with wiring.measured(call.settings) as meter:
         driver = wiring.coordinator(call.settings, call.journal, meter)
         _on_stop_signals(driver.stop)
         _log.info(

@@ -98,6 +98,8 @@ async def _saga_error(request: Request, error: Exception) -> Response:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    if (unwelcome := _unwelcome(request)) is not None:
+        return await _saga_error(request, unwelcome)
     lines = [
         f"{'.'.join(str(part) for part in found['loc'][1:]) or found['loc'][0]}: {found['msg']}"
         for found in error.errors()
@@ -107,8 +109,19 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == 400 and (unwelcome := _unwelcome(request)) is not None:
+        return await _saga_error(request, unwelcome)
     headers = dict(error.headers or {})
     return _answer(request, error.status_code, "HTTPError", str(error.detail), headers)
+
+
+def _unwelcome(request: Request) -> SagaError | None:
+    """Why this request gets no answer about its body: a body is read before the credentials are looked at."""
+    try:
+        identify(request)
+    except (UnauthenticatedError, ForbiddenError) as error:
+        return error
+    return None
 
 
 def _answer(

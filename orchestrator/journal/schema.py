@@ -23,6 +23,8 @@ from sqlalchemy import (
 
 METADATA = MetaData()
 DEFAULT_SHARDS = 8
+REVISION = "0007"
+"""The last migration: what this release needs."""
 VERSION_TABLE = "saga_journal_version"
 """Where alembic notes which migrations have run."""
 

@@ -1,21 +1,24 @@
-"""Making and checking the journal's schema, by alembic's migrations that ship with the package."""
+"""Making the journal's schema, by alembic's migrations that ship with the package.
+
+Where it is made already, alembic isn't even imported: programs that embed everything ask at every start.
+"""
 
 from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError
 
 from orchestrator.errors import SchemaError
-from orchestrator.journal.database import Database, meaning
-from orchestrator.journal.schema import DEFAULT_SHARDS, SHARD, VERSION_TABLE
+from orchestrator.journal.database import Database
+from orchestrator.journal.schema import DEFAULT_SHARDS, REVISION, SHARD
+from orchestrator.journal.schema_check import revision
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 
 def upgrade(source: str | URL | Engine, *, shards: int | None = None) -> None:
@@ -29,9 +32,8 @@ def upgrade(source: str | URL | Engine, *, shards: int | None = None) -> None:
     database = Database(source, retry_s=0.0)
 
     def work(connection: Connection) -> None:
-        config = _config()
-        config.attributes.update(connection=connection, shards=shards or DEFAULT_SHARDS)
-        command.upgrade(config, "head")
+        if revision(connection) != REVISION:
+            _migrate(_config(connection=connection, shards=shards or DEFAULT_SHARDS))
         found = connection.scalar(select(func.count()).select_from(SHARD))
         if shards is not None and shards != found:
             raise SchemaError(f"the journal was made with {found} shards, which can't be changed")
@@ -45,44 +47,26 @@ def upgrade(source: str | URL | Engine, *, shards: int | None = None) -> None:
 
 def upgrade_sql(source: str | URL, *, shards: int = DEFAULT_SHARDS) -> str:
     """The SQL that ``upgrade`` would run on a new database, for someone else to run."""
-    config, written = _config(), io.StringIO()
+    config, written = (
+        _config(dialect=make_url(source).get_backend_name(), shards=shards),
+        io.StringIO(),
+    )
     config.output_buffer = written
-    dialect = make_url(source).get_backend_name()
-    config.attributes.update(dialect=dialect, shards=shards)
-    command.upgrade(config, "head", sql=True)
+    _migrate(config, as_sql=True)
     return written.getvalue()
 
 
-def check_schema(engine: Engine) -> None:
-    """Raise ``SchemaError`` when the database doesn't have this release's schema.
+def _migrate(config: Config, *, as_sql: bool = False) -> None:
+    from alembic import command  # noqa: PLC0415 - start-up time
 
-    ``JournalUnavailableError`` when it can't be reached.
-    """
-    try:
-        with engine.connect() as connection:
-            found = _revision(connection)
-    except DBAPIError as error:
-        meant = meaning(error, engine)
-        if meant is error:
-            raise
-        raise meant from error
-    wanted = ScriptDirectory.from_config(_config()).get_current_head()
-    if found != wanted:
-        has = "has no tables" if found is None else f"has schema {found}"
-        newer = "or, if it was made by a newer release, install that" if found else ""
-        where = engine.url.render_as_string(hide_password=True)
-        raise SchemaError(
-            f"the journal at {where} {has}, this release needs {wanted}: run `saga db upgrade` {newer}".rstrip()
-        )
+    command.upgrade(config, "head", sql=as_sql)
 
 
-def _revision(connection: Connection) -> str | None:
-    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
-    return context.get_current_revision()
+def _config(**attributes: object) -> Config:
+    from alembic.config import Config  # noqa: PLC0415 - start-up time
 
-
-def _config() -> Config:
     config = Config()
+    config.attributes.update(attributes)
     config.set_main_option(
         "script_location", str(Path(__file__).parent / "migrations").replace("%", "%%")
     )

@@ -11,8 +11,8 @@ import pytest
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.port import Journal
 from orchestrator.journal.sql import SqlJournal
-from orchestrator.journal.upgrade import upgrade
 from tests.contract.journal_samples import SHARDS
+from tests.tables import make_tables
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -39,7 +39,7 @@ def _opened(request: pytest.FixtureRequest, folder: Path) -> Iterator[SqlJournal
         if request.param == "sqlite"
         else request.getfixturevalue("postgres_url")
     )
-    upgrade(url, shards=SHARDS)
+    make_tables(url, SHARDS)
     journal = SqlJournal(url)
     try:
         yield journal

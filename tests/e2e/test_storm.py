@@ -9,11 +9,11 @@ import pytest
 from tests.e2e.storm import Storm, rage
 from tests.servers import RabbitMQ
 
-RUNS = 60
-KILLS = 8
+RUNS = 40
+KILLS = 5
 SEED = 11
-TRANSFERS = 100
-TRANSFER_KILLS = 4
+TRANSFERS = 60
+TRANSFER_KILLS = 3
 
 
 @pytest.mark.timeout(400)

@@ -23,6 +23,7 @@ from orchestrator.console.access import digest
 from orchestrator.definition.action import Action
 from orchestrator.settings import ConsoleSettings, Settings, TokenSettings
 from orchestrator.wiring import Definitions, Embedded, console_app, embedded
+from tests.tables import make_tables
 from tests.waiting import eventually
 
 SECRETS = {"viewer": "look", "operator": "repair"}
@@ -130,6 +131,7 @@ def embedded_desk(folder: Path, definitions: Definitions) -> Iterator[tuple[Embe
         shards=2,
         console=ConsoleSettings(tokens=tokens()),
     )
+    make_tables(settings.journal_url, settings.shards)
     with embedded(definitions, settings) as it:
         app = console_app(settings, it.journal, definitions.sagas, poke=it.poke)
         server = uvicorn.Server(

@@ -12,8 +12,8 @@ import pytest
 import redis
 
 from orchestrator.journal.sql import SqlJournal
-from orchestrator.journal.upgrade import upgrade
 from tests.servers import Valkey
+from tests.tables import make_tables
 from tests.waiting import eventually
 
 SAGA = [sys.executable, "-m", "orchestrator.cli"]
@@ -40,7 +40,7 @@ def saga(env: dict[str, str], cwd: Path, *args: str) -> subprocess.CompletedProc
 @pytest.fixture
 def journal_url(tmp_path: Path) -> str:
     url = f"sqlite:///{tmp_path / 'journal.db'}"
-    upgrade(url, shards=2)
+    make_tables(url, 2)
     return url
 
 
@@ -94,7 +94,7 @@ def test_a_signal_hands_the_shards_over_at_once(
 def test_the_doctor_on_postgresql_and_valkey(
     tmp_path: Path, postgres_url: str, redis_url: str
 ) -> None:
-    upgrade(postgres_url, shards=2)
+    make_tables(postgres_url, 2)
     found = saga(environment(tmp_path, postgres_url, redis_url), tmp_path, "doctor", "--json")
     levels = {f["check"]: (f["level"], f["what"]) for f in json.loads(found.stdout)["findings"]}
     assert levels["clock"][0] == "ok"

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from orchestrator.console.access import digest
-from orchestrator.journal.upgrade import upgrade
 from tests.integration.test_cli_processes import SAGA, environment
+from tests.tables import make_tables
 from tests.waiting import eventually
 
 SECRET = "let me in"
@@ -27,7 +27,7 @@ class Console:
             free.bind(("127.0.0.1", 0))
             port: int = free.getsockname()[1]
         journal = f"sqlite:///{folder / 'journal.db'}"
-        upgrade(journal, shards=2)
+        make_tables(journal, 2)
         env = environment(folder, journal, "redis://127.0.0.1:1/0")  # none is needed to look
         config = folder / "saga.toml"
         config.write_text(

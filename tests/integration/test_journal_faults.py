@@ -17,10 +17,10 @@ from orchestrator.errors import FencedError, JournalUnavailableError, OutcomeUnk
 from orchestrator.journal.port import Tenure
 from orchestrator.journal.records import TENURE
 from orchestrator.journal.sql import SqlJournal
-from orchestrator.journal.upgrade import upgrade
 from tests.contract.journal_samples import SHARDS, done, request, row, run_in, started, write
 from tests.integration.reply_thief import ReplyThief
 from tests.servers import Postgres
+from tests.tables import make_tables
 from tests.waiting import eventually
 
 RUN = run_in(0)
@@ -29,7 +29,7 @@ WRITER = Path(__file__).parent / "journal_writer.py"
 
 @pytest.fixture
 def journal(postgres_url: str) -> Iterator[SqlJournal]:
-    upgrade(postgres_url, shards=SHARDS)
+    make_tables(postgres_url, SHARDS)
     found = SqlJournal(postgres_url)
     yield found
     found.close()
@@ -99,7 +99,7 @@ def test_a_commit_whose_answer_was_lost_is_read_back(
 
 
 def test_a_restarted_server_is_found_again(own_postgres: Postgres) -> None:
-    upgrade(own_postgres.url, shards=SHARDS)
+    make_tables(own_postgres.url, SHARDS)
     journal = SqlJournal(own_postgres.url, retry_s=0.3)
     tenure = started(journal, RUN)
     own_postgres.kill()
@@ -123,7 +123,7 @@ def test_a_restarted_server_is_found_again(own_postgres: Postgres) -> None:
 
 
 def test_a_read_outlives_a_restart(own_postgres: Postgres) -> None:
-    upgrade(own_postgres.url, shards=SHARDS)
+    make_tables(own_postgres.url, SHARDS)
     journal = SqlJournal(own_postgres.url, retry_s=60.0)
     started(journal, RUN)
     assert journal.find(RUN).status == "running"
@@ -146,7 +146,7 @@ class TestProcesses:
             url = f"sqlite:///{tmp_path / 'journal.db'}"
         else:
             url = str(request.getfixturevalue("postgres_url"))
-        upgrade(url, shards=SHARDS)
+        make_tables(url, SHARDS)
         return url
 
     def test_a_killed_writer_leaves_whole_turns(self, url: str) -> None:

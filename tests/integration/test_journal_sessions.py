@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from orchestrator.errors import InvalidInputError, PlanConflictError, RunNotFoundError, SchemaError
 from orchestrator.journal.sql import SqlJournal
-from orchestrator.journal.upgrade import upgrade
 from tests.contract.journal_samples import (
     PLAN,
     SHARDS,
@@ -22,6 +21,7 @@ from tests.contract.journal_samples import (
     run_in,
     write,
 )
+from tests.tables import make_tables
 from tests.waiting import eventually
 
 
@@ -34,7 +34,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def journal(url: str) -> Iterator[SqlJournal]:
-    upgrade(url, shards=SHARDS)
+    make_tables(url, SHARDS)
     found = SqlJournal(url)
     yield found
     found.close()
@@ -119,7 +119,7 @@ def test_a_session_of_another_database_is_refused(journal: SqlJournal, tmp_path:
 def test_a_taken_key_waits_for_the_transaction_that_has_it(
     postgres_url: str,
 ) -> None:
-    upgrade(postgres_url, shards=SHARDS)
+    make_tables(postgres_url, SHARDS)
     journal = SqlJournal(postgres_url)
     journal.launch([request("zero")])
     answered: list[str] = []
@@ -142,7 +142,7 @@ def test_a_taken_key_waits_for_the_transaction_that_has_it(
 
 
 def test_a_lower_id_that_becomes_visible_later_is_delivered(postgres_url: str) -> None:
-    upgrade(postgres_url, shards=SHARDS)
+    make_tables(postgres_url, SHARDS)
     journal = SqlJournal(postgres_url)
     slow, quick = run_in(0), run_in(0, number=1)
     journal.launch([request(run_in(1))])

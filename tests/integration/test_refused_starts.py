@@ -15,9 +15,9 @@ from orchestrator.definition.saga import SAGAS
 from orchestrator.journal.port import RunFilter
 from orchestrator.journal.schema import VERSION_TABLE
 from orchestrator.journal.sql import SqlJournal
-from orchestrator.journal.upgrade import upgrade
 from tests.servers import Valkey
 from tests.servers.base import free_port
+from tests.tables import make_tables
 
 MODULE = """
 from orchestrator import Service, saga
@@ -41,7 +41,7 @@ def journal_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delenv("SAGA_CONFIG", raising=False)
     url = f"sqlite:///{tmp_path}/journal.db"
-    upgrade(url, shards=2)
+    make_tables(url, 2)
     return url
 
 
@@ -85,7 +85,7 @@ class TestCoordinator:
     def test_refuses_another_schema(self, tmp_path: Path, nowhere: str, state: str) -> None:
         url = f"sqlite:///{tmp_path}/other.db"
         if state != "empty":
-            upgrade(url, shards=2)
+            make_tables(url, 2)
             engine = create_engine(url)
             with engine.begin() as connection:
                 connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))

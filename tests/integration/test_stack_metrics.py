@@ -22,11 +22,11 @@ from orchestrator.cli.stack import Stack
 from orchestrator.client import Client
 from orchestrator.console.access import digest
 from orchestrator.errors import Compensated
-from orchestrator.journal.upgrade import upgrade
 from orchestrator.settings import ConsoleSettings, Settings, TokenSettings
 from orchestrator.telemetry.catalog import METRICS, Place
 from tests.integration.test_cli_processes import ROOT, SAGA, environment
 from tests.servers import Valkey
+from tests.tables import make_tables
 from tests.waiting import eventually
 
 WAIT_S = 120.0
@@ -238,7 +238,7 @@ def test_no_password_of_a_broker_is_told_by_who_uses_it(
         admin = redis.Redis.from_url(url)
         admin.config_set("requirepass", PASSWORD)
         journal = f"sqlite:///{tmp_path / 'journal.db'}"
-        upgrade(journal, shards=2)
+        make_tables(journal, 2)
         env = environment(tmp_path, journal, url.replace("://", f"://:{PASSWORD}@"))
         env |= {"SAGA_APPS": "clinics", "PYTHONPATH": f"{app}:{ROOT}"}
         assert PASSWORD not in _heard(tmp_path, env, command, sign)

@@ -17,6 +17,7 @@ import psycopg
 from psycopg import sql
 
 from tests.servers.base import Server, ServerMissingError
+from tests.waiting import eventually
 
 Statement = str | sql.Composed
 
@@ -29,6 +30,22 @@ SETTINGS = {
     "shared_buffers": "64MB",
     "lc_messages": "C",
 }
+USERS = """
+SELECT (SELECT count(*) FROM pg_stat_activity WHERE datname = {name} AND backend_type = 'client backend')
+    + (SELECT count(*) FROM pg_prepared_xacts WHERE database = {name})
+"""
+LEFT_WITHIN_S = 0.2
+"""A session ends a moment after its client has closed it."""
+AS_NEW = """
+DO $$ DECLARE name text; BEGIN
+    FOR name IN SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' LOOP
+        EXECUTE format('DROP SCHEMA %I CASCADE', name);
+    END LOOP;
+    CREATE SCHEMA public AUTHORIZATION pg_database_owner;
+    GRANT USAGE ON SCHEMA public TO PUBLIC;
+END $$
+"""
+"""A tenth of the work of a new database, which is a copy of a whole folder."""
 
 
 class Postgres(Server):
@@ -36,6 +53,10 @@ class Postgres(Server):
 
     name = "postgres"
     stop_signal = signal.SIGINT  # "fast": roll back what is open, do not wait for clients
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._spare: list[str] = []
 
     @property
     def url(self) -> str:
@@ -94,13 +115,31 @@ class Postgres(Server):
 
     @contextmanager
     def database(self) -> Iterator[str]:
-        """Lend the URL of a new, empty database."""
-        name = f"test_{uuid.uuid4().hex[:12]}"
-        self.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        """Lend the URL of an empty database: a new one, or one that has been lent before and is as new."""
+        name = self._spare.pop() if self._spare else self._created()
         try:
             yield self.database_url(name)
         finally:
-            self._drop(name)
+            if self._is_left(name):
+                self.execute(AS_NEW, name)
+                self.execute(sql.SQL("ALTER DATABASE {} RESET ALL").format(sql.Identifier(name)))
+                self._spare.append(name)
+            else:
+                self._drop(name)
+
+    def _created(self) -> str:
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        self.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        return name
+
+    def _is_left(self, name: str) -> bool:
+        """Whether nobody is connected to it any more and nothing is prepared in it."""
+        users = sql.SQL(USERS).format(name=name)
+        try:
+            eventually(lambda: self.execute(users) == [(0,)], LEFT_WITHIN_S)
+        except AssertionError:
+            return False
+        return True
 
     def _drop(self, name: str) -> None:
         gids = self.execute(

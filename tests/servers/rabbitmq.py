@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 from tests.servers.base import Server, ServerMissingError, answers, free_port, program
 from tests.waiting import eventually
@@ -42,6 +43,13 @@ class RabbitMQ(Server):
         self._epmd_port = free_port()
         self._distribution_port = free_port()
         self._epmd: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def at(cls, port: int, management_port: int) -> Self:
+        """A node that another process has started."""
+        found = cls.__new__(cls)
+        found.port, found.management_port = port, management_port
+        return found
 
     @property
     def url(self) -> str:

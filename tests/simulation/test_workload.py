@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from random import Random
 from typing import Any, get_args
 
@@ -12,7 +13,10 @@ import msgspec
 from orchestrator.definition.plan import CALLBACKS, Call, Expr, Node, Operation, Operator, Plan
 from orchestrator.testing.simulation.plans import random_workload
 
-PLANS = [random_workload(Random(seed)).plan for seed in range(1_500)]
+
+@cache
+def plans() -> list[Plan]:
+    return [random_workload(Random(seed)).plan for seed in range(1_500)]
 
 
 def _values(value: Any) -> Iterator[Any]:
@@ -27,17 +31,19 @@ def _values(value: Any) -> Iterator[Any]:
             yield from _values(inner)
 
 
-EVERYTHING = [value for plan in PLANS for value in _values(plan)]
+@cache
+def everything() -> list[Any]:
+    return [value for plan in plans() for value in _values(plan)]
 
 
 def _calls() -> list[Call]:
-    return [value for value in EVERYTHING if isinstance(value, Call)]
+    return [value for value in everything() if isinstance(value, Call)]
 
 
 def test_every_node_expression_and_operator() -> None:
-    found = {type(value) for value in EVERYTHING if isinstance(value, msgspec.Struct)}
+    found = {type(value) for value in everything() if isinstance(value, msgspec.Struct)}
     assert {*get_args(Node), *get_args(Expr)} <= found
-    operators = {value.op for value in EVERYTHING if isinstance(value, Operation)}
+    operators = {value.op for value in everything() if isinstance(value, Operation)}
     assert operators == set(get_args(Operator))
 
 
@@ -58,16 +64,18 @@ def test_every_kind_of_call() -> None:
 
 
 def test_the_rest_of_a_plan() -> None:
-    assert {name for plan in PLANS for name in plan.callbacks} == set(CALLBACKS)
-    assert {plan.timeout_s is None for plan in PLANS} == {True, False}
-    names = [step.name for plan in PLANS for step, _ in plan.steps()]
+    assert {name for plan in plans() for name in plan.callbacks} == set(CALLBACKS)
+    assert {plan.timeout_s is None for plan in plans()} == {True, False}
+    names = [step.name for plan in plans() for step, _ in plan.steps()]
     assert any("." in name for name in names), "no saga in a saga"
-    assert max(depth for plan in PLANS for _, depth in plan.steps()) > 1, "no fan-out in a fan-out"
+    assert max(depth for plan in plans() for _, depth in plan.steps()) > 1, (
+        "no fan-out in a fan-out"
+    )
 
 
 def test_plans_are_of_the_builders_making() -> None:
     """They survive their own JSON, and no two steps share a name."""
-    for plan in PLANS[:200]:
+    for plan in plans()[:200]:
         assert msgspec.json.decode(plan.encoded(), type=Plan) == plan
         names = [step.name for step, _ in plan.steps()]
         assert len(names) == len(set(names))

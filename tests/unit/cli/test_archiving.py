@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from orchestrator.cli.app import app
 from orchestrator.journal.sql import SqlJournal
-from orchestrator.journal.upgrade import upgrade
 from tests.contract.archive_samples import DAY, fill
 from tests.contract.journal_samples import SHARDS
+from tests.tables import make_tables
 from tests.unit.cli.stage import Stage
 
 RUNS = [f"run-{number}" for number in range(12)]
@@ -27,7 +27,7 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.delenv("SAGA_CONFIG", raising=False)
     found = f"sqlite:///{tmp_path / 'journal.db'}"
-    upgrade(found, shards=SHARDS)
+    make_tables(found, SHARDS)
     journal = SqlJournal(found)
     fill(journal, RUNS, ended_at=time.time() - 100 * DAY, keys={"run-3": "order-3"}, last=False)
     fill(journal, YOUNG, ended_at=time.time() - DAY)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.journal.upgrade import upgrade
+from tests.tables import make_tables
 
 ASK = """
 import json, sys
@@ -33,7 +33,7 @@ def test_a_command_imports_what_it_needs(
     args: tuple[str, ...], without: set[str], tmp_path: Path
 ) -> None:
     url = f"sqlite:///{tmp_path}/journal.db"
-    upgrade(url, shards=1)
+    make_tables(url, 1)
     done = subprocess.run(
         [sys.executable, "-c", ASK, "--journal", url, *args],
         capture_output=True,

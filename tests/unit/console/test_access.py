@@ -57,6 +57,16 @@ def test_every_route_denies_who_is_not_known(desks: Desks) -> None:
                 assert answer.headers["location"] == "/login"
 
 
+@pytest.mark.parametrize("body", [b"{", b"\xff", b"[1]", b'{"reason": 1}'])
+def test_who_is_not_known_learns_nothing_of_a_body(desks: Desks, body: bytes) -> None:
+    client = desks.http(None)
+    for method, path, role in routes(desks):
+        if method == "POST" and role is not None and path.startswith("/api/"):
+            headers = {"Content-Type": "application/json"}
+            answer = client.request(method, path_of(path), content=body, headers=headers)
+            assert answer.status_code == 401, (path, answer.text)
+
+
 @pytest.mark.parametrize("role", list(Role))
 def test_every_route_lets_in_the_roles_it_is_for_and_no_others(desks: Desks, role: Role) -> None:
     desks.stuck()

@@ -14,9 +14,9 @@ from orchestrator.console import ConsoleOptions, Role, console
 from orchestrator.journal.archive_removal import Wanted
 from orchestrator.journal.archiving import Archiver
 from orchestrator.journal.sql import SqlJournal
-from orchestrator.journal.upgrade import upgrade
 from tests.contract.archive_samples import DAY, NOW, fill
 from tests.contract.journal_samples import SHARDS, run_in
+from tests.tables import make_tables
 from tests.unit.console.desks import NARROW, PEER, SECRETS, TOKENS
 from tests.unit.console.test_pages import text_of
 
@@ -26,7 +26,7 @@ GONE = run_in(0, number=1)
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[SqlJournal]:
     url = f"sqlite:///{tmp_path}/journal.db"
-    upgrade(url, shards=SHARDS)
+    make_tables(url, SHARDS)
     with closing(SqlJournal(url)) as opened:
         fill(opened, [GONE], keys={GONE: "order-7"})
         [step] = Archiver(opened, tmp_path / "kept", clock=lambda: NOW).run(Wanted(NOW - 90 * DAY))

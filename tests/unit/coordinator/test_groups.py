@@ -11,8 +11,8 @@ from orchestrator.coordinator.loop import Coordinator, CoordinatorOptions
 from orchestrator.definition.plan import Plan, RetryPolicy
 from orchestrator.errors import JournalUnavailableError
 from orchestrator.journal.port import ShardWrite, Tenure
-from orchestrator.journal.upgrade import upgrade
 from orchestrator.transport.messages import Answer, Work
+from tests.tables import make_tables
 from tests.unit.coordinator.scripted import answer, request
 from tests.unit.coordinator.test_loop import RUN, World
 from tests.unit.kernel.scenario import branch, group, plan
@@ -30,7 +30,7 @@ def obedient(work: Work) -> Answer:
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     url = f"sqlite:///{tmp_path}/journal.db"
-    upgrade(url, shards=1)
+    make_tables(url, 1)
     made = World(url)
     made.transport.handler = obedient
     yield made

@@ -15,12 +15,12 @@ from orchestrator.errors import JournalUnavailableError, OutcomeUnknownError
 from orchestrator.journal.port import InboxItem, RunFilter, ShardWrite, Tenure
 from orchestrator.journal.records import shard_of
 from orchestrator.journal.sql import SqlJournal
-from orchestrator.journal.upgrade import upgrade
 from orchestrator.kernel.decide import Turn, react
 from orchestrator.kernel.events import Failure
 from orchestrator.kernel.messages import Message, Retry, Signal
 from orchestrator.kernel.state import RunState
 from orchestrator.transport.messages import Answer, Work
+from tests.tables import make_tables
 from tests.unit.coordinator.scripted import ScriptedTransport, answer, done, plan_of, request
 
 RUN = "a" * 32
@@ -61,7 +61,7 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     url = f"sqlite:///{tmp_path}/journal.db"
-    upgrade(url, shards=2)
+    make_tables(url, 2)
     world = World(url)
     yield world
     world.journal.close()

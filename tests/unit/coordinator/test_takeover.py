@@ -9,8 +9,8 @@ import pytest
 
 from orchestrator.coordinator.loop import Coordinator, CoordinatorOptions
 from orchestrator.journal.sql import SqlJournal
-from orchestrator.journal.upgrade import upgrade
 from orchestrator.kernel.messages import Cancel
+from tests.tables import make_tables
 from tests.unit.coordinator.scripted import ScriptedTransport, plan_of, request
 
 RUN = "a" * 32
@@ -20,7 +20,7 @@ NOW = 1_000.0
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[SqlJournal]:
     url = f"sqlite:///{tmp_path}/journal.db"
-    upgrade(url, shards=2)
+    make_tables(url, 2)
     journal = SqlJournal(url)
     yield journal
     journal.close()

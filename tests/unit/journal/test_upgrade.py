@@ -13,9 +13,10 @@ from sqlalchemy import Engine, create_engine, inspect, text
 
 from orchestrator.errors import SchemaError
 from orchestrator.journal.port import RunFilter
-from orchestrator.journal.schema import METADATA, VERSION_TABLE
+from orchestrator.journal.schema import METADATA, REVISION, VERSION_TABLE
+from orchestrator.journal.schema_check import check_schema
 from orchestrator.journal.sql import SqlJournal
-from orchestrator.journal.upgrade import check_schema, upgrade, upgrade_sql
+from orchestrator.journal.upgrade import upgrade, upgrade_sql
 from tests.contract.journal_samples import request
 
 
@@ -123,7 +124,7 @@ def test_another_releases_schema_is_refused(url: str) -> None:
     check_schema(journal.engine)
     with journal.engine.begin() as connection:
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
-    with pytest.raises(SchemaError, match="has schema 9999, this release needs 0007"):
+    with pytest.raises(SchemaError, match=f"has schema 9999, this release needs {REVISION}"):
         check_schema(journal.engine)
     journal.close()
 

@@ -15,6 +15,7 @@ import pytest
 
 from orchestrator import wiring
 from orchestrator.settings import Settings
+from tests.tables import make_tables
 from workers.booking_server import Bookings, BookingServer
 
 
@@ -67,6 +68,7 @@ def running(saga: str, services: Sequence[str], folder: Path) -> Iterator[Here]:
             if hasattr(module, "prepare_database"):
                 module.prepare_database()
         settings = Settings(journal_url=f"sqlite:///{folder}/journal.db")
+        make_tables(settings.journal_url, settings.shards)
         with wiring.embedded(defined, settings) as running:
             yield Here(importlib.import_module(saga), running.client)
         for service in defined.services:

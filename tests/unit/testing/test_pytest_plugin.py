@@ -24,7 +24,11 @@ FILES = {
 }
 SHOWN = [text for kind, text in BLOCKS if kind == "text"]
 FAILS = "test_failing.py"
-ALONE = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:valkey")
+ALONE = tuple(
+    part
+    for name in ("cacheprovider", "hypothesispytest", "schemathesis", "valkey")
+    for part in ("-p", f"no:{name}")
+)
 """Without the plugins whose imports take seconds and that have no part in it."""
 
 

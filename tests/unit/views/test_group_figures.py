@@ -9,10 +9,10 @@ import pytest
 
 from orchestrator.coordinator.loop import Coordinator, CoordinatorOptions
 from orchestrator.definition.plan import RetryPolicy
-from orchestrator.journal.upgrade import upgrade
 from orchestrator.kernel.events import Failure
 from orchestrator.transport.messages import Answer, Work
 from orchestrator.views.statistics import GroupFigures, statistics
+from tests.tables import make_tables
 from tests.unit.coordinator.scripted import answer, request
 from tests.unit.coordinator.test_loop import World
 from tests.unit.kernel.scenario import branch, group, plan
@@ -25,7 +25,7 @@ TRANSFER = plan(
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     url = f"sqlite:///{tmp_path}/journal.db"
-    upgrade(url, shards=1)
+    make_tables(url, 1)
     made = World(url)
     yield made
     made.journal.close()
