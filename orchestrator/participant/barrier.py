@@ -157,9 +157,14 @@ class Barrier:
             if len(keys) < _PRUNE_BATCH:
                 return deleted
 
-    def claim(self, connection: Connection, effect: Effect, status: str) -> bool:
-        """Insert the effect's row in the connection's transaction; False if there is one, or a newer epoch."""
-        return _claim(connection, effect, status)
+    def claim(
+        self, connection: Connection, effect: Effect, status: str, limit_s: float | None = None
+    ) -> bool:
+        """Insert the effect's row in the connection's transaction; False if there is one, or a newer epoch.
+
+        ``limit_s``: on PostgreSQL the transaction waits no longer than this for a lock, here and from now on.
+        """
+        return _claim(connection, effect, status, limit_s=limit_s)
 
     def row(self, connection: Connection, effect: Effect) -> Row[*tuple[Any, ...]] | None:
         """The effect's row, locked until the connection's transaction ends."""
@@ -281,8 +286,16 @@ class Barrier:
         return Settled("succeeded") if undo else _settled(row)
 
 
-def _claim(connection: Connection, effect: Effect, status: str, failure: str | None = None) -> bool:
+def _claim(
+    connection: Connection,
+    effect: Effect,
+    status: str,
+    failure: str | None = None,
+    limit_s: float | None = None,
+) -> bool:
     """Insert the effect's row; False if there is one, or a newer epoch."""
+    dialect = connection.dialect.name
+    limited = limit_s is not None and dialect == "postgresql"
     values = {
         "effect_key": bounded(effect.key),
         "run": bounded(effect.run),
@@ -294,10 +307,12 @@ def _claim(connection: Connection, effect: Effect, status: str, failure: str | N
         "created_at": time.time(),
         "epoch": effect.epoch,
     }
+    if limited:
+        values["limit"] = f"{max(1, round((limit_s or 0.0) * 1000))}ms"
     try:
-        inserted = connection.execute(statements.claim(connection.dialect.name), values)
+        inserted = connection.execute(statements.claim(dialect, limited=limited), values)
     except IntegrityError as error:
-        if connection.dialect.name not in {"mysql", "mariadb"} or not _is_duplicate(error):
+        if dialect not in {"mysql", "mariadb"} or not _is_duplicate(error):
             raise
         return False
     return inserted.rowcount == 1

@@ -156,7 +156,7 @@ class WithDatabase:
         handler = action.confirm_handler
         if handler is None:
             if isinstance(barrier, Branches) and action.handler.wants_session:
-                return barrier.commit(effect_of(work), gid_of(work))
+                return barrier.commit(effect_of(work), gid_of(work), _known_reply(work))
             return unregistered(work)
 
         def confirm(connection: Connection, done: Done) -> None:
@@ -260,9 +260,7 @@ class WithoutDatabase:
             return unregistered(work)
         arguments = handler.arguments(work.args, work.result, call_of(work))
         run(handler.handler, arguments, None, work.timeout_s)
-        if work.kind != "commit" or work.result is None:
-            return Settled("succeeded")
-        return Settled("succeeded", msgspec.json.encode(work.result).decode())
+        return Settled("succeeded", _known_reply(work) if work.kind == "commit" else None)
 
 
 _FOLLOWING: dict[CommandKind, Callable[[Action], UndoHandler | None]] = {
@@ -272,6 +270,11 @@ _FOLLOWING: dict[CommandKind, Callable[[Action], UndoHandler | None]] = {
 }
 FOLLOWS = frozenset(_FOLLOWING)
 """Kinds of commands that follow an action and reverse it or make it final."""
+
+
+def _known_reply(work: Work) -> str | None:
+    """What the action returned, if the coordinator has told; JSON."""
+    return None if work.result is None else msgspec.json.encode(work.result).decode()
 
 
 def handler_of(action: Action, work: Work) -> Handler:

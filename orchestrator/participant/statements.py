@@ -42,11 +42,12 @@ mark = (
 
 
 @functools.cache
-def claim(dialect: str) -> Executable:
+def claim(dialect: str, *, limited: bool = False) -> Executable:
     """Insert an effect's row unless there is one, or a newer epoch is known: one row, or none.
 
-    Waits for a transaction that is inserting the same row now. On MariaDB a row that exists raises
-    ``IntegrityError`` instead, which leaves the transaction intact.
+    Waits for a transaction that is inserting the same row now; ``limited``, on PostgreSQL: no longer than ``limit``,
+    nor does the rest of the transaction for any lock. On MariaDB a row that exists raises ``IntegrityError`` instead,
+    which leaves the transaction intact.
     """
     columns = [barrier.c[name] for name in _CLAIM]
     values = [bindparam(column.name, type_=column.type).label(column.name) for column in columns]
@@ -54,6 +55,8 @@ def claim(dialect: str) -> Executable:
         epoch.c.shard == bindparam("shard"), epoch.c.epoch > bindparam("epoch")
     )
     rows = select(*values).where(~newer)
+    if limited:
+        rows = rows.where(func.set_config("lock_timeout", bindparam("limit"), True).is_not(None))
     insert: Insert
     match dialect:
         case "postgresql":

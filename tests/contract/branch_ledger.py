@@ -285,7 +285,9 @@ def prepare(amount: int = 30, **changes: Any) -> Work:
 
 
 def commit(**changes: Any) -> Work:
-    return prepare(kind="commit", attempt=2, result={"amount": 30, "name": "ann"}, **changes)
+    """As the coordinator sends it: with the result that came with the vote."""
+    told = {"amount": 30, "name": "ann"}
+    return prepare(**{"kind": "commit", "attempt": 2, "result": told, **changes})
 
 
 def abort(**changes: Any) -> Work:

@@ -117,6 +117,11 @@ class TestCommit:
         assert (answer.outcome, answer.result) == ("succeeded", {"amount": 30, "name": "ann"})
         assert (ledger.balance, ledger.pending) == (70, 0)
 
+    def test_reads_the_result_where_the_vote_could_not_bring_it(self, kept: Ledger) -> None:
+        kept.one(prepare())
+        answer = kept.one(commit(result=None))
+        assert (answer.outcome, answer.result) == ("succeeded", {"amount": 30, "name": "ann"})
+
     def test_q1_c6_again_is_acknowledged_again(self, kept: Ledger) -> None:
         kept.one(prepare())
         answers = [kept.one(commit(epoch=6)) for _ in range(3)]

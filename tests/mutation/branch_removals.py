@@ -25,8 +25,10 @@ def branch_tombstone() -> None:
     """Abort what isn't there without a trace."""
     claim = Branches.claim
 
-    def no_tombstone(self: Any, connection: Any, effect: Any, status: str) -> bool:
-        return status == TOMBSTONE or claim(self, connection, effect, status)
+    def no_tombstone(
+        self: Any, connection: Any, effect: Any, status: str, limit_s: float | None = None
+    ) -> bool:
+        return status == TOMBSTONE or claim(self, connection, effect, status, limit_s)
 
     Branches.claim = no_tombstone  # type: ignore[method-assign]
 
@@ -34,7 +36,10 @@ def branch_tombstone() -> None:
 def branch_is_looked_for() -> None:
     """Prepare without asking whether the branch is there already."""
 
-    def begin(self: PostgresBranches, connection: Any, _gid: Any, wait_s: float) -> Any:
+    def begin(
+        self: PostgresBranches, connection: Any, _gid: Any, wait_s: float, *, look: bool = True
+    ) -> Any:
+        del look
         self.limit_waits(connection, wait_s)
         return "free"
 
@@ -45,8 +50,8 @@ def proof_row() -> None:
     """Take an unknown branch for a committed one."""
     commit = Branches.commit
 
-    def believing(self: Any, effect: Any, gid: Any) -> Settled:
-        settled = commit(self, effect, gid)
+    def believing(self: Any, effect: Any, gid: Any, told: str | None = None) -> Settled:
+        settled = commit(self, effect, gid, told)
         return Settled("succeeded") if settled.outcome == "heuristic_rollback" else settled
 
     Branches.commit = believing  # type: ignore[method-assign]

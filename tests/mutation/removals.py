@@ -29,8 +29,8 @@ def barrier_insert() -> None:
     """Act without claiming the effect's row."""
     claim = barriers._claim
 
-    def always_new(connection: Any, effect: Any, status: str, failure: Any = None) -> bool:
-        claim(connection, effect, status, failure)
+    def always_new(connection: Any, effect: Any, status: str, *rest: Any, **limit: Any) -> bool:
+        claim(connection, effect, status, *rest, **limit)
         return True
 
     _set(barriers, "_claim", always_new)
@@ -40,8 +40,8 @@ def tombstone() -> None:
     """Undo what isn't there without a trace."""
     claim = barriers._claim
 
-    def no_tombstone(connection: Any, effect: Any, status: str, failure: Any = None) -> bool:
-        return status == TOMBSTONE or claim(connection, effect, status, failure)
+    def no_tombstone(connection: Any, effect: Any, status: str, *rest: Any, **limit: Any) -> bool:
+        return status == TOMBSTONE or claim(connection, effect, status, *rest, **limit)
 
     _set(barriers, "_claim", no_tombstone)
 
@@ -50,8 +50,8 @@ def epoch_check() -> None:
     """Obey commands of a coordinator that has been succeeded."""
     claim = barriers._claim
 
-    def never_stale(connection: Any, effect: Any, status: str, failure: Any = None) -> bool:
-        return claim(connection, replace(effect, epoch=10**9), status, failure)
+    def never_stale(connection: Any, effect: Any, status: str, *rest: Any, **limit: Any) -> bool:
+        return claim(connection, replace(effect, epoch=10**9), status, *rest, **limit)
 
     _set(barriers, "_claim", never_stale)
     _set(barriers, "_is_newer", lambda _newest, _effect: False)

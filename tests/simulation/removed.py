@@ -43,17 +43,17 @@ def without(guard: Remove) -> Iterator[None]:
 
 def barrier_row(patch: pytest.MonkeyPatch) -> None:
     """No row is inserted: every copy of a command is the first."""
-    patch.setattr(barrier, "_claim", lambda connection, *_: _first(connection))
+    patch.setattr(barrier, "_claim", lambda connection, *_, **__: _first(connection))
 
 
 def tombstone(patch: pytest.MonkeyPatch) -> None:
     """An undo that finds nothing leaves nothing."""
     claim = barrier._claim
 
-    def claimed(connection: Connection, effect: Any, status: str, *rest: Any) -> bool:
-        return (
-            _first(connection) if status == TOMBSTONE else claim(connection, effect, status, *rest)
-        )
+    def claimed(connection: Connection, effect: Any, status: str, *rest: Any, **limit: Any) -> bool:
+        if status == TOMBSTONE:
+            return _first(connection)
+        return claim(connection, effect, status, *rest, **limit)
 
     patch.setattr(barrier, "_claim", claimed)
 
@@ -211,8 +211,10 @@ def confirm_row(patch: pytest.MonkeyPatch) -> None:
     """A try is confirmed as often as asked."""
     claim = GroupBarrier.claim
 
-    def claimed(self: GroupBarrier, connection: Connection, effect: Any, status: str) -> bool:
-        return status == CONFIRMED or claim(self, connection, effect, status)
+    def claimed(
+        self: GroupBarrier, connection: Connection, effect: Any, status: str, *rest: Any
+    ) -> bool:
+        return status == CONFIRMED or claim(self, connection, effect, status, *rest)
 
     patch.setattr(GroupBarrier, "claim", claimed)
 

@@ -95,20 +95,6 @@ def test_rabbitmq_lends_an_empty_virtual_host(rabbitmq_url: str) -> None:
         assert message.payload == {"n": 42}
 
 
-def test_rabbitmq_keeps_confirmed_messages_over_kill(own_rabbitmq: RabbitMQ) -> None:
-    options = {"confirm_publish": True}
-    with kombu.Connection(own_rabbitmq.url, transport_options=options) as connection:
-        queue = connection.SimpleQueue("letters")
-        queue.put({"n": 42})
-        queue.close()
-    own_rabbitmq.kill()
-    own_rabbitmq.restart()
-    with kombu.Connection(own_rabbitmq.url) as connection:
-        queue = connection.SimpleQueue("letters")
-        assert queue.get(timeout=5).payload == {"n": 42}
-        queue.close()
-
-
 def test_mariadb_lends_a_working_database(mariadb_url: str) -> None:
     engine = sa.create_engine(mariadb_url)
     with engine.connect() as connection:

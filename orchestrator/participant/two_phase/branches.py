@@ -79,22 +79,30 @@ class Branches(GroupBarrier):
         if (too_old := self._too_old(effect)) is not None:
             return too_old
         until = time.monotonic() + timeout_s
+        look = False  # a first copy finds its gid free, so only one that has had to wait asks
         while True:
             try:
-                settled = self._prepared(effect, gid, act, until)
+                settled = self._prepared(effect, gid, act, until, look=look)
             except Refused as refusal:
                 return self._refused(effect, gid, refusal, until)
             if settled is not None:
                 return settled
+            look = True
             if time.monotonic() > until:
                 raise CommitUnknownError(f"a copy of this command is at work on {gid} still")
 
-    def commit(self, effect: Effect, gid: Gid) -> Settled:
-        """Commit what is prepared, or find out what became of it. Errors mean: try again."""
+    def commit(self, effect: Effect, gid: Gid, told: str | None = None) -> Settled:
+        """Commit what is prepared, or find out what became of it. Errors mean: try again.
+
+        ``told``: the reply, if the coordinator knows it from the vote; then it isn't read where there is something to
+        commit.
+        """
         unheard_of = not self._has_heard_of(effect.shard)
         if (too_old := self._too_old(effect)) is not None:
             return too_old
-        committed, row = self._committed(effect, gid)
+        committed, row = self._committed(effect, gid, read=told is None)
+        if committed and told is not None:
+            return Settled("succeeded", told)
         if row is None:
             if committed or unheard_of:
                 raise WrongDatabaseError(
@@ -164,13 +172,15 @@ class Branches(GroupBarrier):
 
     # -- prepare
 
-    def _prepared(self, effect: Effect, gid: Gid, act: Act, until: float) -> Settled | None:
-        """Do it and vote; None if a copy of the command is at work now."""
-        left_s = max(until - time.monotonic(), 0.001)
-        with self._begun(gid, min(left_s, LOCK_WAIT_S)) as (connection, standing):
+    def _prepared(
+        self, effect: Effect, gid: Gid, act: Act, until: float, *, look: bool
+    ) -> Settled | None:
+        """Do it and vote; None if a copy of the command is at work now, or has been."""
+        limit_s = min(max(until - time.monotonic(), 0.001), LOCK_WAIT_S)
+        with self._begun(gid, limit_s, look=look) as (connection, standing):
             if standing != "free":
                 return self._taken(standing)
-            if (known := self._claimed(connection, effect, gid)) is not True:
+            if (known := self._claimed(connection, effect, gid, limit_s)) is not True:
                 return known
             mark = self._resources.mark(connection)
             transaction = connection.get_transaction()
@@ -193,11 +203,11 @@ class Branches(GroupBarrier):
         return None
 
     def _claimed(
-        self, connection: Connection, effect: Effect, gid: Gid
+        self, connection: Connection, effect: Effect, gid: Gid, limit_s: float = CLAIM_WAIT_S
     ) -> Settled | Literal[True] | None:
         """True if the proof row is this transaction's; else what it says, or None while another one holds it."""
         try:
-            if self.claim(connection, effect, DONE):
+            if self.claim(connection, effect, DONE, limit_s):
                 return True
         except DBAPIError as error:
             if not self._resources.is_wait_over(error):
@@ -245,11 +255,11 @@ class Branches(GroupBarrier):
 
     @contextmanager
     def _begun(
-        self, gid: Gid, wait_s: float = CLAIM_WAIT_S
+        self, gid: Gid, wait_s: float = CLAIM_WAIT_S, *, look: bool = True
     ) -> Iterator[tuple[Connection, Standing]]:
         """A connection in a transaction under the gid if that is free; abandoned at the end unless it is prepared."""
         begun: tuple[Connection, Standing] = self._opened(
-            lambda c: self._resources.begin(c, gid, wait_s)
+            lambda c: self._resources.begin(c, gid, wait_s, look=look)
         )
         connection, standing = begun
         try:
@@ -291,12 +301,14 @@ class Branches(GroupBarrier):
     def _finished(self, gid: Gid, ending: Ending) -> bool:
         return self._ending(lambda connection: self._resources.finish(connection, gid, ending))
 
-    def _committed(self, effect: Effect, gid: Gid) -> tuple[bool, Row[*tuple[Any, ...]] | None]:
-        """Whether a branch was committed now; and its proof row, read on the same connection."""
+    def _committed(
+        self, effect: Effect, gid: Gid, *, read: bool
+    ) -> tuple[bool, Row[*tuple[Any, ...]] | None]:
+        """Whether a branch was committed now; and its proof row, on the same connection, unless it isn't needed."""
 
         def committed(connection: Connection) -> tuple[bool, Row[*tuple[Any, ...]] | None]:
             found = self._resources.finish(connection, gid, "COMMIT")
-            return found, self._proof(connection, effect)
+            return found, self._proof(connection, effect) if read or not found else None
 
         return self._ending(committed)
 

@@ -43,8 +43,11 @@ _writes = text(
 class MariaBranches:
     """See the port."""
 
-    def begin(self, connection: Connection, gid: Gid, wait_s: float) -> Standing:
+    def begin(
+        self, connection: Connection, gid: Gid, wait_s: float, *, look: bool = True
+    ) -> Standing:
         """See the port. Raises ``SagaError`` on a server whose XA transactions don't outlive their connection."""
+        del look  # to begin is to ask
         for one in self.shortcomings(connection):
             raise SagaError(f"{one.what} can't take part in an atomic group: {one.way_out}")
         try:

@@ -53,10 +53,14 @@ class Shortcoming(msgspec.Struct, frozen=True):
 class ResourceManager(Protocol):
     """The prepared transactions of one kind of database. Keeps nothing between calls; usable from several threads."""
 
-    def begin(self, connection: Connection, gid: Gid, wait_s: float) -> Standing:
+    def begin(
+        self, connection: Connection, gid: Gid, wait_s: float, *, look: bool = True
+    ) -> Standing:
         """Begin a transaction that can be prepared, unless the gid is taken; then nothing is begun.
 
-        It will wait no longer than ``wait_s`` for a lock. Raises ``WrongDatabaseError`` if it is taken elsewhere.
+        It will wait no longer than ``wait_s`` for a lock. Without ``look`` a database that would have to be asked says
+        that the gid is free, and leaves the limit to the claim, which finds out if it isn't. Raises
+        ``WrongDatabaseError`` if it is taken elsewhere.
         """
         ...
 

@@ -45,9 +45,11 @@ class PlayedBranches:
         """What is prepared."""
         return list(self._prepared)
 
-    def begin(self, connection: Connection, gid: Gid, wait_s: float) -> Standing:
-        """See the port."""
-        del wait_s
+    def begin(
+        self, connection: Connection, gid: Gid, wait_s: float, *, look: bool = True
+    ) -> Standing:
+        """See the port. Nobody ever waits, so it is always looked."""
+        del wait_s, look
         if gid in self._prepared:
             return "prepared"
         self._written[gid] = [_last(connection, table) for table in _TABLES]
