@@ -23,8 +23,11 @@ from benchmarks.size import Size
 from benchmarks.stack import POLL_S, Servers, Stack, stack
 
 IN_FLIGHT = 50
-WORKER_PROCESSES = 8
-"""A branch waits for the disk twice; with fewer processes than that the cores would idle."""
+WORKER_PROCESSES = 3
+"""One more than cores, as a branch waits for the disk twice. Each has a transaction open, so with many of them all would
+be slow, and slow commands share no messages."""
+BUNDLE_WORK_S = 0.1
+"""Of one message; nobody waits for a single transfer here."""
 LOOP_PROCESSES = 2
 HOT_ACCOUNTS = 8
 LAUNCHED_AT_ONCE = 10
@@ -105,6 +108,7 @@ def throughput(servers: Servers, size: Size) -> Iterator[Figure]:
     at = {
         "in_flight": IN_FLIGHT,
         "worker_processes": WORKER_PROCESSES,
+        "bundle_work_s": BUNDLE_WORK_S,
         "accounts": ledgers.ACCOUNTS,
         "pairs": size.pairs,
         "runs": size.transfers,
@@ -133,6 +137,7 @@ def contention(servers: Servers, size: Size) -> Iterator[Figure]:
     at = {
         "in_flight": IN_FLIGHT,
         "worker_processes": WORKER_PROCESSES,
+        "bundle_work_s": BUNDLE_WORK_S,
         "hot_accounts": HOT_ACCOUNTS,
         "runs": runs,
         "given_up": ended,
@@ -163,7 +168,7 @@ def _bank(servers: Servers) -> Iterator[tuple[Bank, Sequence[Process]]]:
         for url in (source, target):
             for statement in ledgers.TABLES:
                 servers.postgres.execute(statement, make_url(url).database or "")
-        it = cleanup.enter_context(stack(servers))
+        it = cleanup.enter_context(stack(servers, bundle_work_s=BUNDLE_WORK_S))
         it.start_coordinator()
         variables = {
             "SAGA_APPS": ledgers.__name__,

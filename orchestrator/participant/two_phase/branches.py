@@ -40,7 +40,7 @@ CLAIM_WAIT_S = 0.5
 """How long the proof row is waited for, before it is looked again whether its transaction is prepared by now; where an
 action follows, ``LOCK_WAIT_S`` at most, as a second limit would cost a second statement."""
 
-LOCK_WAIT_S = 0.1
+LOCK_WAIT_S = 0.02
 """How long an action may wait for a lock. It may be a prepared branch's, whose commit needs a worker process: were all
 of them waiting, it would never come. So an action that waits longer fails, and its group tries again."""
 
