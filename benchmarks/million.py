@@ -44,6 +44,9 @@ def fill(connection: Connection, runs: int, shards: int, now: float) -> None:
             {parked}, {parked}
         FROM {series}"""
     keys = f"INSERT INTO saga_launch_key (saga, key, run_id) SELECT {_NAME}, 'order-' || n, {run_id} FROM {series}"
+    tags = f"""
+        INSERT INTO saga_run_tag (name, value, launched_at, run_id)
+        SELECT 'region', CAST(n % 50 AS text), {at}, {run_id} FROM {series} WHERE n % 4 = 0"""
     events = [
         f"""
         INSERT INTO saga_event (shard, "offset", run_id, type, schema_version, at, actor, data, hash)
@@ -52,7 +55,7 @@ def fill(connection: Connection, runs: int, shards: int, now: float) -> None:
         FROM {series}"""
         for place, (name, data) in enumerate(_EVENTS, 1)
     ]
-    for statement in (rows, keys, *events):
+    for statement in (rows, keys, tags, *events):
         connection.exec_driver_sql(
             statement.replace("%", "%%") if kind == "postgresql" else statement
         )

@@ -19,6 +19,8 @@ from orchestrator.journal.records import Row as LogRow
 from orchestrator.journal.records import Stretch, stretches_of
 from orchestrator.journal.run_rows import COLUMNS, summary_of
 from orchestrator.journal.schema import ANCHOR, ARCHIVE, ARCHIVED_RUN, EVENT, INBOX, RUN
+from orchestrator.journal.tags import remove as remove_tags
+from orchestrator.journal.tags import tag_rows
 from orchestrator.kernel.summary import RunSummary
 
 _ENDED = ("completed", "compensated")
@@ -147,22 +149,26 @@ def remove(
             text("SELECT pg_advisory_xact_lock(:class, :shard)"), {"class": _LOCKS, "shard": shard}
         )
     locked = connection.execute(
-        select(RUN.c.run_id, RUN.c.status)
+        select(RUN.c.run_id, RUN.c.status, RUN.c.launched_at, RUN.c.tags)
         .where(RUN.c.run_id.in_(streams), RUN.c.shard == shard, ~RUN.c.open)
         .order_by(RUN.c.run_id)
         .with_for_update()
     ).all()
     held_up = waiting(connection, [row.run_id for row in locked])
-    statuses = {row.run_id: row.status for row in locked if row.run_id not in held_up}
-    same = _unchanged(connection, shard, {run: streams[run] for run in statuses})
+    still = {row.run_id: row for row in locked if row.run_id not in held_up}
+    same = _unchanged(connection, shard, {run: streams[run] for run in still})
     if not same:
         return Removed(0, 0)
     rows = sorted((row for run in same for row in streams[run]), key=lambda row: row.offset)
     _anchor(connection, shard, stretches_of(rows, hashes_before(connection, rows)))
+    tagged = ((run, still[run].launched_at, still[run].tags) for run in same)
+    remove_tags(connection, tag_rows(tagged))
     for table in (EVENT, RUN):
         connection.execute(delete(table).where(table.c.shard == shard, table.c.run_id.in_(same)))
     archive = _noted(connection, name, sha256, Removed(len(same), len(rows)))
-    noted = [{"run_id": run, "archive": archive, "status": statuses[run]} for run in sorted(same)]
+    noted = [
+        {"run_id": run, "archive": archive, "status": still[run].status} for run in sorted(same)
+    ]
     connection.execute(insert(ARCHIVED_RUN), noted)
     return Removed(len(same), len(rows))
 

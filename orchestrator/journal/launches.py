@@ -1,6 +1,7 @@
 """Launches: inbox row, launch key and read-model row of many runs in one transaction.
 
 On PostgreSQL that is one statement for any number of launches; a second one only looks up keys that were taken.
+Tags are indexed where there are any.
 A launch is told apart by its run id, so a caller whose commit had no answer may simply launch the same again.
 """
 
@@ -19,6 +20,7 @@ from orchestrator.journal.array_text import lines, numbers, optional_texts, text
 from orchestrator.journal.port import Launched, LaunchRequest
 from orchestrator.journal.records import shard_of
 from orchestrator.journal.schema import LAUNCH_KEY, RUN
+from orchestrator.journal.tags import INSERT_LAUNCHED, TagRow, add, launched_columns, tag_rows
 from orchestrator.kernel.codec import encode_message
 from orchestrator.kernel.messages import Launch
 
@@ -46,7 +48,7 @@ _RUN_COLUMNS = (
     " ended_at, result, reason, steps, parked"
 )
 
-_POSTGRESQL = text(f"""
+_STATEMENT = f"""
 WITH input AS MATERIALIZED (
     SELECT * FROM unnest(
         CAST(:run_id AS text[]), CAST(:shard AS int[]), CAST(:saga AS text[]),
@@ -65,9 +67,11 @@ WITH input AS MATERIALIZED (
 ), posted AS (
     INSERT INTO saga_inbox (shard, run_id, message)
     SELECT shard, run_id, message FROM input WHERE run_id IN (SELECT run_id FROM made) ORDER BY place
-)
+) {{more}}
 SELECT run_id FROM made
-""")  # noqa: S608 - made of constants
+"""  # noqa: S608 - made of constants
+_POSTGRESQL = text(_STATEMENT.format(more=""))
+_POSTGRESQL_TAGGED = text(_STATEMENT.format(more=f", tagged AS ({INSERT_LAUNCHED})"))
 
 _KEY = text(
     "INSERT INTO saga_launch_key (saga, key, run_id) VALUES (:saga, :key, :run_id) ON CONFLICT DO NOTHING"
@@ -125,7 +129,11 @@ def insert_postgresql(connection: Connection, rows: Sequence[LaunchRow]) -> set[
         "tags": lines(columns.tags),
         "message": lines(columns.message),
     }
-    return set(connection.execute(_POSTGRESQL, parameters).scalars())
+    of_tags = _tags_of(rows)
+    if of_tags:
+        parameters |= launched_columns(of_tags)
+    statement = _POSTGRESQL_TAGGED if of_tags else _POSTGRESQL
+    return set(connection.execute(statement, parameters).scalars())
 
 
 def insert_sqlite(connection: Connection, rows: Sequence[LaunchRow]) -> set[str]:
@@ -138,14 +146,16 @@ def insert_sqlite(connection: Connection, rows: Sequence[LaunchRow]) -> set[str]
     for chunk in _chunks([row.run_id for row in rows]):
         existing.update(connection.scalars(select(RUN.c.run_id).where(RUN.c.run_id.in_(chunk))))
     new = [
-        row._asdict()
+        row
         for row in rows
         if row.run_id not in existing and winners.get((row.saga, row.key), row.run_id) == row.run_id
     ]
     if new:
-        connection.execute(_RUN, new)
-        connection.execute(_POST, new)
-    return {row["run_id"] for row in new}
+        values = [row._asdict() for row in new]
+        connection.execute(_RUN, values)
+        connection.execute(_POST, values)
+        add(connection, _tags_of(new))
+    return {row.run_id for row in new}
 
 
 def winners_of(
@@ -174,6 +184,10 @@ def launched(
             run_id = row.run_id if row.key is None else winners[row.saga, row.key]
             result.append(Launched(run_id, shard_of(run_id, shards), created=False))
     return result
+
+
+def _tags_of(rows: Iterable[LaunchRow]) -> list[TagRow]:
+    return tag_rows((row.run_id, row.at, row.tags) for row in rows)
 
 
 def _row(message: Launch, shards: int) -> LaunchRow:

@@ -27,7 +27,8 @@ from orchestrator.errors import (
 )
 from orchestrator.journal.port import Page, RunFilter
 from orchestrator.journal.run_rows import COLUMNS, summary_of
-from orchestrator.journal.schema import ARCHIVE, ARCHIVED_RUN, INCIDENT, LAUNCH_KEY, RUN
+from orchestrator.journal.schema import ARCHIVE, ARCHIVED_RUN, INCIDENT, LAUNCH_KEY, RUN, TAG
+from orchestrator.journal.tags import tagged
 from orchestrator.kernel.summary import RunSummary
 
 _RUNS = select(*(RUN.c[name] for name in COLUMNS))
@@ -59,10 +60,11 @@ def find(connection: Connection, id_or_prefix: str) -> RunSummary:
 
 def page(connection: Connection, where: RunFilter, cursor: str | None, limit: int) -> Page:
     """Runs, newest first, after the cursor."""
+    at, run_id = _place(where)
     query = _RUNS.where(*_conditions(connection, where))
-    query = query.order_by(RUN.c.launched_at.desc(), RUN.c.run_id.desc()).limit(limit + 1)
+    query = query.order_by(at.desc(), run_id.desc()).limit(limit + 1)
     if cursor is not None:
-        query = query.where(tuple_(RUN.c.launched_at, RUN.c.run_id) < read_cursor(cursor))
+        query = query.where(tuple_(at, run_id) < read_cursor(cursor))
     rows = connection.execute(query).all()
     runs = tuple(summary_of(row) for row in rows[:limit])
     return Page(runs, write_cursor(runs[-1]) if len(rows) > limit and runs else None)
@@ -138,6 +140,12 @@ def _with_key(key: str) -> Select[tuple[str]]:
     return select(keys.run_id).where(fits)
 
 
+def _place(where: RunFilter) -> tuple[ColumnElement[float], ColumnElement[str]]:
+    """The columns that a page is in order of: with a tag those of its index, which the page is read from."""
+    columns = TAG.c if where.tags else RUN.c
+    return columns.launched_at, columns.run_id
+
+
 def _conditions(connection: Connection, where: RunFilter) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if where.status:
@@ -147,15 +155,16 @@ def _conditions(connection: Connection, where: RunFilter) -> list[ColumnElement[
     if where.sagas:
         found.append(RUN.c.saga.in_(where.sagas))
     if where.launched_after is not None:
-        found.append(RUN.c.launched_at >= where.launched_after)
+        found.append(_place(where)[0] >= where.launched_after)
     if where.launched_before is not None:
-        found.append(RUN.c.launched_at < where.launched_before)
+        found.append(_place(where)[0] < where.launched_before)
     if where.stuck:
         found.append(or_(RUN.c.status == "stuck", and_(RUN.c.open, RUN.c.parked != "[]")))
     if where.text is not None:
         columns = (RUN.c.run_id, RUN.c.key, RUN.c.saga, RUN.c.reason)
         found.append(or_(*(column.icontains(where.text, autoescape=True) for column in columns)))
-    return [*found, *_among(where), *_inside_json(connection, where)]
+    found += [*_among(where), *tagged(connection, where.tags)]
+    return found if where.step is None else [*found, _at_step(connection, where.step)]
 
 
 def _among(where: RunFilter) -> list[ColumnElement[bool]]:
@@ -172,24 +181,14 @@ def _among(where: RunFilter) -> list[ColumnElement[bool]]:
     return found
 
 
-def _inside_json(connection: Connection, where: RunFilter) -> list[ColumnElement[bool]]:
-    """Conditions on JSON columns: they hold compact JSON, where a quoted name can't occur by accident."""
+def _at_step(connection: Connection, step: str) -> ColumnElement[bool]:
+    """A condition on JSON columns: they hold compact JSON, where a quoted name can't occur by accident."""
     inside = func.strpos if connection.dialect.name == "postgresql" else func.instr
-    found = [
-        inside(RUN.c.tags, f"{_json(name)}:{_json(value)}") > 0
-        for name, value in where.tags.items()
+    name = msgspec.json.encode(step).decode()
+    instance = f"{name[:-1]}["
+    at = [
+        inside(column, part) > 0
+        for column in (RUN.c.steps, RUN.c.parked)
+        for part in (name, instance)
     ]
-    if where.step is not None:
-        step = _json(where.step)
-        instance = f"{step[:-1]}["
-        at = [
-            inside(column, part) > 0
-            for column in (RUN.c.steps, RUN.c.parked)
-            for part in (step, instance)
-        ]
-        found.append(and_(RUN.c.open, or_(*at)))  # what holds a run up keeps it open
-    return found
-
-
-def _json(value: str) -> str:
-    return msgspec.json.encode(value).decode()
+    return and_(RUN.c.open, or_(*at))  # what holds a run up keeps it open

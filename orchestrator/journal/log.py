@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 
 from sqlalchemy import Connection, delete, insert, select, update
 
 from orchestrator.definition.plan import Plan
 from orchestrator.errors import IllegalEventError
-from orchestrator.journal import clusters
+from orchestrator.journal import clusters, tags
 from orchestrator.journal.database import Database
 from orchestrator.journal.port import InboxItem, Recorded, Summarize, Tenure
 from orchestrator.journal.records import Row, Stretch, epoch_after, faults, recorded, tenure_row
-from orchestrator.journal.run_rows import RunRow, accepted, run_row
+from orchestrator.journal.run_rows import COLUMNS, RunRow, accepted, run_row
 from orchestrator.journal.schema import ANCHOR, EVENT, INBOX, RUN, SHARD
 from orchestrator.kernel.codec import decode_message
 from orchestrator.kernel.messages import Launch
@@ -149,6 +150,7 @@ def rebuild_shard(
 
     def work(connection: Connection) -> int:
         connection.execute(select(SHARD).where(SHARD.c.shard == shard).with_for_update())
+        tags.clear(connection, shard)
         connection.execute(delete(RUN).where(RUN.c.shard == shard))
         clusters.clear(connection, shard)
         query = select(EVENT.c.run_id).where(EVENT.c.shard == shard, EVENT.c.type == "RunLaunched")
@@ -157,10 +159,10 @@ def rebuild_shard(
             chunk = run_ids[start : start + CHUNK]
             found = histories(database, connection, shard, chunk)
             summaries = [summarize(plan(plan_of(events)), events) for events in found.values()]
-            upsert(connection, [run_row(summary) for summary in summaries])
+            _show(connection, [run_row(summary) for summary in summaries], upsert)
             clusters.reindex(connection, summaries)
         waiting = _accepted(connection, shard, set(run_ids))
-        upsert(connection, waiting)
+        _show(connection, waiting, upsert)
         return len(run_ids) + len(waiting)
 
     return database.write(work)
@@ -172,6 +174,12 @@ def plan_of(events: Sequence[Recorded]) -> str:
     if not isinstance(plan, str):
         raise IllegalEventError(f"run {events[0].run_id} begins with {events[0].type}")
     return plan
+
+
+def _show(connection: Connection, rows: list[RunRow], upsert: UpsertRuns) -> None:
+    upsert(connection, rows)
+    places = (COLUMNS.index(name) for name in ("run_id", "launched_at", "tags"))
+    tags.add(connection, tags.tag_rows(map(itemgetter(*places), rows)))
 
 
 def _accepted(connection: Connection, shard: int, known: set[str]) -> list[RunRow]:

@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 METADATA = MetaData()
 DEFAULT_SHARDS = 8
-REVISION = "0007"
+REVISION = "0008"
 """The last migration: what this release needs."""
 VERSION_TABLE = "saga_journal_version"
 """Where alembic notes which migrations have run."""
@@ -135,6 +135,16 @@ RUN = Table(
     Index("saga_run_ended", "ended_at", "run_id"),
 )
 """The read model: one ``RunSummary`` a row, made at launch, replaced by the writer, rebuilt from the log."""
+
+TAG = Table(
+    "saga_run_tag",
+    METADATA,
+    Column("name", _Ordered, primary_key=True),
+    Column("value", _Ordered, primary_key=True),
+    Column("launched_at", Double, primary_key=True),
+    Column("run_id", _Ordered, primary_key=True),
+)
+"""An index of what ``saga_run.tags`` holds: written and removed with it, made from it anew; see ``tags``."""
 
 INCIDENT = Table(
     "saga_incident",

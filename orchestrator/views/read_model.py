@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from math import inf, nextafter
 
 import msgspec
 
@@ -25,7 +26,7 @@ _NOT_COMPARED = {"updated_at"}
 
 
 def differences(journal: Journal) -> Iterator[str]:
-    """One line per run whose row isn't what a replay of its events makes, or that has no row."""
+    """One line per run whose row isn't what a replay of its events makes, or is missing, or not found by tags."""
     yield from _rows_against_log(journal)
     yield from _log_without_rows(journal)
     yield from _clusters_against_rows(journal)
@@ -58,7 +59,7 @@ def _difference(journal: Journal, row: RunSummary) -> Iterable[str]:
     for look in range(_LOOKS):
         try:
             current = row if look == 0 else journal.find(row.run_id)
-            found = _compared(journal, current)
+            found = [*_compared(journal, current), *_unfound(journal, current)]
         except RunNotFoundError:
             return []
         if not found:
@@ -83,6 +84,17 @@ def _compared(journal: Journal, row: RunSummary) -> list[str]:
         if name not in _NOT_COMPARED and _plain(row, name) != _plain(expected, name)
     ]
     return [f"{where}: {'; '.join(wrong)}"] if wrong else []
+
+
+def _unfound(journal: Journal, row: RunSummary) -> list[str]:
+    """The index of tags has to find what the row says; more than that is never listed."""
+    at = row.launched_at
+    wanted = RunFilter(
+        tags=row.tags, launched_after=at, launched_before=nextafter(at, inf), ids=(row.run_id,)
+    )
+    if not row.tags or journal.runs(wanted, None, 1).runs:
+        return []
+    return [f"run {row.run_id} ({row.saga}): it isn't found by its tags"]
 
 
 def _plain(row: RunSummary, name: str) -> object:

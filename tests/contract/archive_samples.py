@@ -24,10 +24,12 @@ def open_in(shard: int) -> str:
     return run_in(shard, number=60)
 
 
-def stream(run_id: str, ended_at: float, key: str | None = None) -> list[Event]:
+def stream(
+    run_id: str, ended_at: float, key: str | None = None, tags: dict[str, str] | None = None
+) -> list[Event]:
     """A run from its launch to its end."""
     return [
-        launched(run_id, at=ended_at - 2, key=key),
+        launched(run_id, at=ended_at - 2, key=key, tags=tags),
         StepSucceeded(at=ended_at - 1, step="reserve", attempt=1, result={"hold": run_id}),
         RunCompleted(at=ended_at, result=None),
     ]
@@ -39,6 +41,7 @@ def fill(
     *,
     ended_at: float = NOW - 100 * DAY,
     keys: dict[str, str] | None = None,
+    tags: dict[str, str] | None = None,
     unfinished: int = 0,
     last: bool = True,
 ) -> dict[int, Tenure]:
@@ -46,12 +49,14 @@ def fill(
 
     With ``last`` an open run has the last record of each shard, so that all others may be archived.
     """
-    journal.launch([request(run, key=(keys or {}).get(run), at=ended_at - 2) for run in runs])
+    journal.launch(
+        [request(run, key=(keys or {}).get(run), at=ended_at - 2, **(tags or {})) for run in runs]
+    )
     tenures: dict[int, Tenure] = {}
     for shard in range(SHARDS):
         mine = [run for run in runs if shard_of(run, SHARDS) == shard]
         tenure = journal.begin_tenure(shard, "one", 1.0)
-        streams = {run: stream(run, ended_at, (keys or {}).get(run)) for run in mine}
+        streams = {run: stream(run, ended_at, (keys or {}).get(run), tags) for run in mine}
         for run in [run for run in mine if run in list(runs)[len(runs) - unfinished :]]:
             streams[run].pop()
         events = [

@@ -72,8 +72,10 @@ def launch_of(
     )
 
 
-def launched(run_id: str, at: float = 1.0, key: str | None = None) -> RunLaunched:
-    message = launch_of(PLAN, run_id, key=key, at=at)
+def launched(
+    run_id: str, at: float = 1.0, key: str | None = None, tags: dict[str, str] | None = None
+) -> RunLaunched:
+    message = launch_of(PLAN, run_id, key=key, at=at, tags=tags)
     return RunLaunched(
         at=at,
         actor=message.actor,
@@ -83,6 +85,7 @@ def launched(run_id: str, at: float = 1.0, key: str | None = None) -> RunLaunche
         plan=message.plan,
         input=message.input,
         key=key,
+        tags=message.tags,
     )
 
 
@@ -161,6 +164,7 @@ def summarized(of: Plan, events: list[Recorded]) -> RunSummary:
         launched_at=first.at,
         updated_at=events[-1].at,
         key=first.key,
+        tags=first.tags,
         ended_at=ended,
         result=last.result if isinstance(last, RunCompleted) else None,
     )

@@ -16,7 +16,7 @@ from orchestrator.journal.archive_folder import ArchivedRuns, manifests
 from orchestrator.journal.archive_removal import Wanted
 from orchestrator.journal.archiving import ArchiveLimits, Archiver
 from orchestrator.journal.port import Archived, RunFilter
-from orchestrator.journal.schema import ANCHOR, EVENT, INBOX, RUN
+from orchestrator.journal.schema import ANCHOR, EVENT, INBOX, RUN, TAG
 from orchestrator.journal.sql import SqlJournal
 from orchestrator.kernel.messages import Cancel, Signal
 from orchestrator.views.forgotten import Known, forgotten
@@ -153,6 +153,16 @@ def test_archiving_twice_gives_the_same_files(sql_journal: SqlJournal, tmp_path:
     assert len(one) == 6
     assert archive(sql_journal, tmp_path / "two") == 0
     assert faults(sql_journal, tmp_path / "two") == []
+
+
+def test_no_tag_finds_what_was_archived(sql_journal: SqlJournal, tmp_path: Path) -> None:
+    fill(sql_journal, RUNS, unfinished=3, tags={"shop": "berlin", "day": "7"})
+    assert faults(sql_journal, tmp_path) == []
+    archive(sql_journal, tmp_path)
+    left = sql_journal.runs(RunFilter(tags={"shop": "berlin"})).runs
+    assert {run.run_id for run in left} == set(RUNS[-3:])
+    assert count(sql_journal, TAG) == 2 * 3
+    assert faults(sql_journal, tmp_path) == []
 
 
 def test_a_launch_key_outlives_its_run(sql_journal: SqlJournal, tmp_path: Path) -> None:

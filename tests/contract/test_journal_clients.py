@@ -219,6 +219,10 @@ class TestList:
                 ids[3], launched_at=3.0, status="compensating", tags={"x": '"a":"b"'}, parked=("o",)
             ),
         ]
+        tagged = [shown[0], shown[3]]  # a launch writes tags, and no later write changes them
+        journal.launch(
+            [request_of(PLAN, run.run_id, at=run.launched_at, tags=run.tags) for run in tagged]
+        )
         journal.append([write(tenure, [(run, launched(run)) for run in ids], shown)])
         journal.launch([request(run_in(1), at=4.0, key="Order-9")])
 

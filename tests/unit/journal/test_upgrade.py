@@ -9,15 +9,16 @@ import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, create_engine, inspect, text
+from sqlalchemy import Engine, create_engine, delete, inspect, text
 
 from orchestrator.errors import SchemaError
 from orchestrator.journal.port import RunFilter
-from orchestrator.journal.schema import METADATA, REVISION, VERSION_TABLE
+from orchestrator.journal.schema import METADATA, REVISION, TAG, VERSION_TABLE
 from orchestrator.journal.schema_check import check_schema
 from orchestrator.journal.sql import SqlJournal
 from orchestrator.journal.upgrade import upgrade, upgrade_sql
 from tests.contract.journal_samples import request
+from tests.contract.tag_samples import index, launch_all
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -99,6 +100,26 @@ def test_the_sql_of_the_upgrade_can_be_run_by_hand(url: str) -> None:
     journal = SqlJournal(url)
     check_schema(journal.engine)
     assert (journal.shards(), differences(journal.engine)) == (5, [])
+    journal.close()
+
+
+def test_tags_of_runs_that_are_there_are_indexed_as_a_launch_does_it(url: str) -> None:
+    upgrade(url)
+    journal = SqlJournal(url)
+    launch_all(journal)
+    launched = index(journal)
+    script = upgrade_sql(url)
+    fill = script[script.index("INSERT INTO saga_run_tag") :].partition(";")[0]
+    with journal.engine.begin() as connection:
+        connection.execute(delete(TAG))
+        connection.execute(text(fill))
+    by_hand = index(journal)
+    with journal.engine.begin() as connection:
+        TAG.drop(connection)
+        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '0007'"))
+    upgrade(url)
+    assert len(launched) > 20
+    assert launched == by_hand == index(journal)
     journal.close()
 
 
