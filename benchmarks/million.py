@@ -37,7 +37,7 @@ def fill(connection: Connection, runs: int, shards: int, now: float) -> None:
         INSERT INTO saga_run (run_id, shard, saga, version, plan, status, open, launched_at, updated_at, key, tags,
             ended_at, result, reason, steps, parked)
         SELECT {run_id}, n % {shards}, {_NAME}, 1, 'plan', {status}, n >= {runs - OPEN}, {at}, {at} + 3, 'order-' || n,
-            CASE WHEN n % 4 = 0 THEN '{{"region":"' || n % 50 || '"}}' ELSE '{{}}' END,
+            CASE WHEN n % 4 = 0 THEN '{{"region":"' || (n % 50) || '"}}' ELSE '{{}}' END,
             CASE WHEN n < {runs - OPEN} THEN {at} + 3 END, '{{"receipt":"r-' || n || '"}}',
             CASE WHEN n >= {runs - STUCK} THEN 'charge: ConnectionError: no route to host'
                 WHEN n % 10 = 3 THEN 'charge: card declined' ELSE '' END,

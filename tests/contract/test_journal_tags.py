@@ -154,7 +154,7 @@ def test_only_tags_cost_a_launch_something(sql_journal: SqlJournal) -> None:
 
     def sent(prefix: str, **tags: str) -> list[tuple[str, object]]:
         with statements(sql_journal.engine) as seen:
-            sql_journal.launch([request(f"{prefix}{n}", **tags) for n in range(5)])
+            sql_journal.launch([request_of(PLAN, f"{prefix}{n}", tags=tags) for n in range(5)])
         return seen
 
     plain, tagged = sent("plain"), sent("tagged", shop="berlin", day="7")
