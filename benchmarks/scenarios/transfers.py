@@ -24,8 +24,8 @@ from benchmarks.stack import POLL_S, Servers, Stack, stack
 
 IN_FLIGHT = 50
 WORKER_PROCESSES = 3
-"""One more than cores, as a branch waits for the disk twice. Each has a transaction open, so with many of them all would
-be slow, and slow commands share no messages."""
+"""One more than cores, as a branch waits for the disk twice. Each has a transaction open, so with many of them
+all would be slow, and slow commands share no messages."""
 BUNDLE_WORK_S = 0.1
 """Of one message; nobody waits for a single transfer here."""
 LOOP_PROCESSES = 2

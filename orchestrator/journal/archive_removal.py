@@ -18,7 +18,7 @@ from orchestrator.journal.port import Archived
 from orchestrator.journal.records import Row as LogRow
 from orchestrator.journal.records import Stretch, stretches_of
 from orchestrator.journal.run_rows import COLUMNS, summary_of
-from orchestrator.journal.schema import ANCHOR, ARCHIVE, ARCHIVED_RUN, EVENT, INBOX, RUN
+from orchestrator.journal.schema import ANCHOR, ARCHIVE, ARCHIVED_RUN, EVENT, INBOX, IS_OPEN, RUN
 from orchestrator.journal.tags import remove as remove_tags
 from orchestrator.journal.tags import tag_rows
 from orchestrator.kernel.summary import RunSummary
@@ -150,7 +150,7 @@ def remove(
         )
     locked = connection.execute(
         select(RUN.c.run_id, RUN.c.status, RUN.c.launched_at, RUN.c.tags)
-        .where(RUN.c.run_id.in_(streams), RUN.c.shard == shard, ~RUN.c.open)
+        .where(RUN.c.run_id.in_(streams), RUN.c.shard == shard, ~IS_OPEN)
         .order_by(RUN.c.run_id)
         .with_for_update()
     ).all()
@@ -188,7 +188,7 @@ def files(connection: Connection) -> dict[str, tuple[str, int]]:
 
 def _fit(wanted: Wanted) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = [
-        ~RUN.c.open,
+        ~IS_OPEN,
         RUN.c.ended_at < wanted.before,
         RUN.c.status.in_(_ENDED),
         RUN.c.parked == "[]",

@@ -14,6 +14,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     func,
+    literal_column,
     or_,
     select,
     tuple_,
@@ -27,7 +28,15 @@ from orchestrator.errors import (
 )
 from orchestrator.journal.port import Page, RunFilter
 from orchestrator.journal.run_rows import COLUMNS, summary_of
-from orchestrator.journal.schema import ARCHIVE, ARCHIVED_RUN, INCIDENT, LAUNCH_KEY, RUN, TAG
+from orchestrator.journal.schema import (
+    ARCHIVE,
+    ARCHIVED_RUN,
+    INCIDENT,
+    IS_OPEN,
+    LAUNCH_KEY,
+    RUN,
+    TAG,
+)
 from orchestrator.journal.tags import tagged
 from orchestrator.kernel.summary import RunSummary
 
@@ -61,8 +70,9 @@ def find(connection: Connection, id_or_prefix: str) -> RunSummary:
 def page(connection: Connection, where: RunFilter, cursor: str | None, limit: int) -> Page:
     """Runs, newest first, after the cursor."""
     at, run_id = _place(where)
+    by = literal_column("+saga_run.launched_at") if _few_open(connection, where) else at
     query = _RUNS.where(*_conditions(connection, where))
-    query = query.order_by(at.desc(), run_id.desc()).limit(limit + 1)
+    query = query.order_by(by.desc(), run_id.desc()).limit(limit + 1)
     if cursor is not None:
         query = query.where(tuple_(at, run_id) < read_cursor(cursor))
     rows = connection.execute(query).all()
@@ -81,7 +91,7 @@ def counts(connection: Connection) -> dict[str, dict[str, int]]:
 
 def open_runs(connection: Connection, shard: int) -> list[str]:
     """Runs that are in the log and not at rest, oldest first."""
-    query = select(RUN.c.run_id).where(RUN.c.open, RUN.c.shard == shard, RUN.c.status != "accepted")
+    query = select(RUN.c.run_id).where(IS_OPEN, RUN.c.shard == shard, RUN.c.status != "accepted")
     return list(connection.scalars(query.order_by(RUN.c.launched_at, RUN.c.run_id)))
 
 
@@ -146,6 +156,12 @@ def _place(where: RunFilter) -> tuple[ColumnElement[float], ColumnElement[str]]:
     return columns.launched_at, columns.run_id
 
 
+def _few_open(connection: Connection, where: RunFilter) -> bool:
+    """Whether SQLite should sort the open runs, instead of going through all finished ones that are newer."""
+    only_open = where.stuck or where.step is not None
+    return only_open and not where.tags and connection.dialect.name == "sqlite"
+
+
 def _conditions(connection: Connection, where: RunFilter) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if where.status:
@@ -159,7 +175,7 @@ def _conditions(connection: Connection, where: RunFilter) -> list[ColumnElement[
     if where.launched_before is not None:
         found.append(_place(where)[0] < where.launched_before)
     if where.stuck:
-        found.append(or_(RUN.c.status == "stuck", and_(RUN.c.open, RUN.c.parked != "[]")))
+        found.append(and_(IS_OPEN, or_(RUN.c.status == "stuck", RUN.c.parked != "[]")))
     if where.text is not None:
         columns = (RUN.c.run_id, RUN.c.key, RUN.c.saga, RUN.c.reason)
         found.append(or_(*(column.icontains(where.text, autoescape=True) for column in columns)))
@@ -191,4 +207,4 @@ def _at_step(connection: Connection, step: str) -> ColumnElement[bool]:
         for column in (RUN.c.steps, RUN.c.parked)
         for part in (name, instance)
     ]
-    return and_(RUN.c.open, or_(*at))  # what holds a run up keeps it open
+    return and_(IS_OPEN, or_(*at))  # what holds a run up keeps it open

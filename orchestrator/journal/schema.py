@@ -11,6 +11,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Double,
     Index,
     Integer,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    literal_column,
     text,
 )
 
@@ -135,6 +137,11 @@ RUN = Table(
     Index("saga_run_ended", "ended_at", "run_id"),
 )
 """The read model: one ``RunSummary`` a row, made at launch, replaced by the writer, rebuilt from the log."""
+
+IS_OPEN: ColumnElement[bool] = literal_column("saga_run.open")
+"""Whether a run is open, in the words of the indexes that have only such runs: SQLite uses them for no other words, and
+SQLAlchemy would say ``open = 1``.
+"""
 
 TAG = Table(
     "saga_run_tag",

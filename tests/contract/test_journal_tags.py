@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
-from sqlalchemy import Connection, Engine, delete, event, insert, select
+from sqlalchemy import Connection, Engine, delete, insert, select
 
 from orchestrator.journal.port import Journal, RunFilter
 from orchestrator.journal.schema import RUN, TAG
@@ -26,6 +25,7 @@ from tests.contract.journal_samples import (
     write,
 )
 from tests.contract.tag_samples import LONG, TAGGED, index, launch_all
+from tests.statements import statements
 
 
 def found(journal: Journal, **where: object) -> list[float]:
@@ -38,21 +38,6 @@ def due(journal: SqlJournal) -> set[TagRow]:
     columns = select(RUN.c.run_id, RUN.c.launched_at, RUN.c.tags)
     with journal.engine.connect() as connection:
         return set(tag_rows(tuple(row) for row in connection.execute(columns)))
-
-
-@contextmanager
-def statements(engine: Engine) -> Iterator[list[tuple[str, object]]]:
-    """What is sent to the database meanwhile."""
-    seen: list[tuple[str, object]] = []
-
-    def note(_c: Connection, _cursor: object, sql: str, values: object, *_: object) -> None:
-        seen.append((sql, values))
-
-    event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield seen
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
 
 
 def test_a_tag_finds_the_runs_that_have_it_and_no_others(journal: Journal) -> None:
@@ -188,7 +173,7 @@ def test_of_several_tags_the_rarest_is_looked_up(sql_journal: SqlJournal) -> Non
     assert [run.run_id for run in page.runs] == ["one"]
     values = seen[-1][1]
     given = values.values() if isinstance(values, dict) else values
-    assert {"shop", "order", "day"} & set(given) == {"order"}  # type: ignore[call-overload]
+    assert {"shop", "order", "day"} & set(given) == {"order"}
 
 
 def _fill(connection: Connection, runs: int) -> None:

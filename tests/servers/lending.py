@@ -9,8 +9,9 @@ import contextlib
 import secrets
 import tempfile
 import threading
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Client, Listener
 from pathlib import Path
+from typing import Any
 
 from tests.servers.base import ServerFailedError, ServerMissingError
 from tests.servers.rabbitmq import RabbitMQ
@@ -41,7 +42,7 @@ class Lender:
                 with self._listener.accept() as asker, contextlib.suppress(EOFError):
                     self._answer(asker)
 
-    def _answer(self, asker: Connection[object, object]) -> None:
+    def _answer(self, asker: Any) -> None:
         try:
             self._server = self._server or RabbitMQ.launch()
         except (ServerMissingError, ServerFailedError) as error:
