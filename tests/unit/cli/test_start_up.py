@@ -43,3 +43,16 @@ def test_a_command_imports_what_it_needs(
     )
     imported = set(json.loads(done.stdout.splitlines()[-1]))
     assert imported & without == set()
+
+
+def test_a_coordinator_imports_nothing_of_workers_and_no_migrations() -> None:
+    ask = """
+import sys
+from orchestrator.wiring import coordinator, check_journal
+print(*sys.modules)
+"""
+    command = [sys.executable, "-c", ask]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    imported = set(done.stdout.split())
+    assert imported & {"alembic", "fastapi", "sqlalchemy.orm", "orchestrator.client"} == set()
+    assert not any(name.startswith("orchestrator.participant") for name in imported)
