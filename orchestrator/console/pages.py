@@ -227,6 +227,7 @@ def saga(
         "open": still_open,
         "more_open": more_open,
         "statuses": STATUSES,
+        "hold": HoldDesk(desk).by_subject(who).get(f"saga:{saga}"),
     }
     return page(request, "saga.html", who, values)
 

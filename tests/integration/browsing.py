@@ -27,6 +27,8 @@ from tests.tables import make_tables
 from tests.waiting import eventually
 
 SECRETS = {"viewer": "look", "operator": "repair"}
+SECOND = "approve"
+"""Of somebody else, who is an operator too."""
 HEIGHT = 900
 AXE = files("axe_core_python").joinpath("axe.min.js").read_text()
 BRIEF = Retry(attempts=2, initial=0.01, cap=0.02)
@@ -107,29 +109,33 @@ def shop(bank: dict[str, bool]) -> Definitions:
 
 def tokens() -> tuple[TokenSettings, ...]:
     """Those whom the console lets in."""
-    return tuple(
+    ann = (
         TokenSettings(name=f"ann the {role}", sha256=digest(secret), role=role)  # type: ignore[arg-type]
         for role, secret in SECRETS.items()
     )
+    return (*ann, TokenSettings(name="bob", sha256=digest(SECOND), role="operator"))
 
 
 @contextmanager
-def desk(folder: Path) -> Iterator[Desk]:
+def desk(folder: Path, **settings: Any) -> Iterator[Desk]:
     """Run it all."""
     bank = {"open": False}
     definitions = shop(bank)
-    with embedded_desk(folder, definitions) as (it, url):
+    with embedded_desk(folder, definitions, **settings) as (it, url):
         yield Desk(it, url, bank)
 
 
 @contextmanager
-def embedded_desk(folder: Path, definitions: Definitions) -> Iterator[tuple[Embedded, str]]:
+def embedded_desk(
+    folder: Path, definitions: Definitions, **more: Any
+) -> Iterator[tuple[Embedded, str]]:
     """These sagas in this process, and where their console is."""
     settings = Settings(
         journal_url=f"sqlite:///{folder}/journal.db",
         actor="the shop",
         shards=2,
         console=ConsoleSettings(tokens=tokens()),
+        **more,
     )
     make_tables(settings.journal_url, settings.shards)
     with embedded(definitions, settings) as it:
@@ -159,10 +165,11 @@ class Browser:
         """Go to a page of the console."""
         self.driver.get(self.url + path)
 
-    def sign_in(self, role: str = "operator") -> None:
-        """As a person would."""
+    def sign_in(self, secret: str = SECRETS["operator"]) -> None:
+        """As a person would, in a browser that knows nobody."""
+        self.driver.delete_all_cookies()
         self.open("/")
-        self.find("input[name=token]").send_keys(SECRETS[role])
+        self.find("input[name=token]").send_keys(secret)
         self.press("Sign in")
         self.see("Overview")
 
