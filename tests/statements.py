@@ -22,3 +22,11 @@ def statements(engine: Engine) -> Iterator[list[tuple[str, Any]]]:
         yield seen
     finally:
         event.remove(engine, "before_cursor_execute", note)
+
+
+def explained(engine: Engine, sql: str, values: Any) -> str:
+    """The plan of a query, as the database tells it."""
+    how = "EXPLAIN (COSTS OFF)" if engine.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
+    with engine.connect() as connection:
+        rows = connection.exec_driver_sql(f"{how} {sql}", values)
+        return "\n".join(str(row[-1]) for row in rows)

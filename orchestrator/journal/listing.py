@@ -27,7 +27,7 @@ from orchestrator.errors import (
     RunNotFoundError,
 )
 from orchestrator.journal.port import Page, RunFilter
-from orchestrator.journal.run_rows import COLUMNS, summary_of
+from orchestrator.journal.run_rows import COLUMNS, has_text, summary_of
 from orchestrator.journal.schema import (
     ARCHIVE,
     ARCHIVED_RUN,
@@ -199,11 +199,10 @@ def _among(where: RunFilter) -> list[ColumnElement[bool]]:
 
 def _at_step(connection: Connection, step: str) -> ColumnElement[bool]:
     """A condition on JSON columns: they hold compact JSON, where a quoted name can't occur by accident."""
-    inside = func.strpos if connection.dialect.name == "postgresql" else func.instr
     name = msgspec.json.encode(step).decode()
     instance = f"{name[:-1]}["
     at = [
-        inside(column, part) > 0
+        has_text(connection, column, part)
         for column in (RUN.c.steps, RUN.c.parked)
         for part in (name, instance)
     ]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from sqlalchemy import ColumnElement, Connection, func
 
 from orchestrator.errors import EncodingError
 from orchestrator.kernel.incidents import Incident
@@ -110,3 +111,9 @@ def accepted(launch: Launch, shard: int) -> RunSummary:
         key=launch.key,
         tags=launch.tags,
     )
+
+
+def has_text(connection: Connection, column: ColumnElement[str], part: str) -> ColumnElement[bool]:
+    """Whether a column has ``part`` in it, letter by letter."""
+    inside = func.strpos if connection.dialect.name == "postgresql" else func.instr
+    return inside(column, part) > 0

@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 
 from orchestrator.journal.array_text import numbers, texts
+from orchestrator.journal.run_rows import has_text
 from orchestrator.journal.schema import RUN, TAG
 
 NAME_LENGTH, VALUE_LENGTH = 100, 300
@@ -132,9 +133,8 @@ def _storable(part: str) -> str:
 
 def _in_full(connection: Connection, name: str, value: str) -> ColumnElement[bool]:
     """The run's row holds compact JSON, where a brace or comma and a quote can't stand inside a string."""
-    inside = func.strpos if connection.dialect.name == "postgresql" else func.instr
     pair = f"{_json(name)}:{_json(value)}"
-    return or_(*(inside(RUN.c.tags, before + pair) > 0 for before in "{,"))
+    return or_(*(has_text(connection, RUN.c.tags, before + pair) for before in "{,"))
 
 
 def _json(part: str) -> str:

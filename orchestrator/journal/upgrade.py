@@ -47,11 +47,8 @@ def upgrade(source: str | URL | Engine, *, shards: int | None = None) -> None:
 
 def upgrade_sql(source: str | URL, *, shards: int = DEFAULT_SHARDS) -> str:
     """The SQL that ``upgrade`` would run on a new database, for someone else to run."""
-    config, written = (
-        _config(dialect=make_url(source).get_backend_name(), shards=shards),
-        io.StringIO(),
-    )
-    config.output_buffer = written
+    config = _config(dialect=make_url(source).get_backend_name(), shards=shards)
+    config.output_buffer = written = io.StringIO()
     _migrate(config, as_sql=True)
     return written.getvalue()
 

@@ -295,7 +295,6 @@ def _claim(
 ) -> bool:
     """Insert the effect's row; False if there is one, or a newer epoch."""
     dialect = connection.dialect.name
-    limited = limit_s is not None and dialect == "postgresql"
     values = {
         "effect_key": bounded(effect.key),
         "run": bounded(effect.run),
@@ -307,8 +306,9 @@ def _claim(
         "created_at": time.time(),
         "epoch": effect.epoch,
     }
-    if limited:
-        values["limit"] = f"{max(1, round((limit_s or 0.0) * 1000))}ms"
+    limited = limit_s is not None and dialect == "postgresql"
+    if limit_s is not None and limited:
+        values["limit"] = statements.lock_timeout(limit_s)
     try:
         inserted = connection.execute(statements.claim(dialect, limited=limited), values)
     except IntegrityError as error:

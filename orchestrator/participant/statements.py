@@ -41,6 +41,11 @@ mark = (
 """Say that an effect is undone, or may never happen."""
 
 
+def lock_timeout(seconds: float) -> str:
+    """A limit of waiting for locks, as PostgreSQL reads it."""
+    return f"{max(1, round(seconds * 1000))}ms"
+
+
 @functools.cache
 def claim(dialect: str, *, limited: bool = False) -> Executable:
     """Insert an effect's row unless there is one, or a newer epoch is known: one row, or none.

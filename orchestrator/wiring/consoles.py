@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.client import Client, ClientOptions
 from orchestrator.definition.saga import Saga
-from orchestrator.errors import SettingsError
 from orchestrator.journal.port import Journal
 from orchestrator.participant.service import Service
 from orchestrator.settings import Settings
 from orchestrator.transport.presence import AskedBroker
 from orchestrator.wiring.broker import celery_app, transport
+from orchestrator.wiring.extras import needing
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -34,16 +34,10 @@ def console_app(
 
     Needs the extra ``console``. Raises ``SettingsError``.
     """
-    try:
+    with needing("console", "the console needs"):
         from orchestrator.console import console  # noqa: PLC0415 - all else works without the extra
         from orchestrator.console.around import Surroundings  # noqa: PLC0415
         from orchestrator.console.doubts import Doubts  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("orchestrator"):
-            raise
-        raise SettingsError(
-            f"the console needs {error.name}: pip install 'saga-orchestrator[console]'"
-        ) from error
     wake = transport(settings).poke if poke is None else poke
 
     def clients(actor: str) -> Client:

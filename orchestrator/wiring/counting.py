@@ -13,7 +13,7 @@ from orchestrator.participant.executor import WorkExecutor
 from orchestrator.participant.metering import WorkerCounts
 from orchestrator.participant.service import Service
 from orchestrator.settings import Settings
-from orchestrator.wiring.measuring import needing_prometheus
+from orchestrator.wiring.extras import needing_prometheus
 
 _log = logging.getLogger(__name__)
 

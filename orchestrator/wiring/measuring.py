@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import SettingsError
 from orchestrator.settings import Settings
+from orchestrator.wiring.extras import needing_prometheus
 
 if TYPE_CHECKING:
     from orchestrator.coordinator.metering import Meter
@@ -39,16 +39,3 @@ def measured(settings: Settings) -> Iterator[Meter | None]:
         yield meter
     finally:
         served.close()
-
-
-@contextmanager
-def needing_prometheus() -> Iterator[None]:
-    """Around importing it. Raises ``SettingsError`` naming the extra where it is missing."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("orchestrator"):
-            raise
-        raise SettingsError(
-            f"metrics need {error.name}: pip install 'saga-orchestrator[prometheus]', or set no port for them"
-        ) from error

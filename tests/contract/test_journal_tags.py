@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from sqlalchemy import Connection, Engine, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from orchestrator.journal.port import Journal, RunFilter
 from orchestrator.journal.schema import RUN, TAG
@@ -25,7 +25,7 @@ from tests.contract.journal_samples import (
     write,
 )
 from tests.contract.tag_samples import LONG, TAGGED, index, launch_all
-from tests.statements import statements
+from tests.statements import explained, statements
 
 
 def found(journal: Journal, **where: object) -> list[float]:
@@ -158,7 +158,7 @@ def test_a_page_of_a_tag_is_read_from_the_index(sql_journal: SqlJournal) -> None
         for place in (None, sql_journal.runs(RunFilter(), None, 2_000).cursor):
             with statements(engine) as seen:
                 sql_journal.runs(RunFilter(tags={"shop": shop}), place, 20)
-            lines = _explained(engine, *seen[-1])
+            lines = explained(engine, *seen[-1])
             assert "saga_run_tag" in lines
             for slow in ("Seq Scan", "SCAN", "Sort", "TEMP B-TREE", "saga_run_launched"):
                 assert slow not in lines, lines
@@ -186,11 +186,3 @@ def _fill(connection: Connection, runs: int) -> None:
     rows = [plain | {"run_id": r, "launched_at": at, "tags": t} for r, at, t in places]
     connection.execute(insert(RUN), rows)
     connection.execute(insert(TAG), [row._asdict() for row in tag_rows(places)])
-
-
-def _explained(engine: Engine, sql: str, values: object) -> str:
-    """The plan of a query, as the database tells it."""
-    how = "EXPLAIN (COSTS OFF)" if engine.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
-    with engine.connect() as connection:
-        rows = connection.exec_driver_sql(f"{how} {sql}", values)  # type: ignore[arg-type]
-        return "\n".join(str(row[-1]) for row in rows)

@@ -30,6 +30,8 @@ SECRETS = {"viewer": "look", "operator": "repair"}
 SECOND = "approve"
 """Of somebody else, who is an operator too."""
 HEIGHT = 900
+TOO_WIDE = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+"""By how many pixels the page is wider than the window."""
 AXE = files("axe_core_python").joinpath("axe.min.js").read_text()
 BRIEF = Retry(attempts=2, initial=0.01, cap=0.02)
 

@@ -9,7 +9,7 @@ import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 
 from orchestrator.kernel import events as ev
-from tests.integration.browsing import Browser, Desk, Order, browser, desk
+from tests.integration.browsing import TOO_WIDE, Browser, Desk, Order, browser, desk
 from tests.waiting import eventually
 
 PAGES = (
@@ -199,7 +199,6 @@ def test_a_slash_goes_to_the_search(filled: Desk, chromium: Browser) -> None:
     assert chromium.run("return document.activeElement.name") == "text"
 
 
-TOO_WIDE = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
 UNREADABLE = """
 const part = c => { c /= 255; return c <= .03928 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4; };
 const light = ([r, g, b]) => .2126 * part(r) + .7152 * part(g) + .0722 * part(b);

@@ -9,11 +9,10 @@ import pytest
 
 from orchestrator.kernel import events as ev
 from orchestrator.settings import SecondPersonSettings
-from tests.integration.browsing import SECOND, Browser, Desk, Order, browser, desk
+from tests.integration.browsing import SECOND, TOO_WIDE, Browser, Desk, Order, browser, desk
 from tests.waiting import eventually
 
 TWO_PEOPLE = SecondPersonSettings(operations=("resolve",))
-TOO_WIDE = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
 @pytest.fixture(scope="module")

@@ -180,7 +180,9 @@ class Branches(GroupBarrier):
         with self._begun(gid, limit_s, look=look) as (connection, standing):
             if standing != "free":
                 return self._taken(standing)
-            if (known := self._claimed(connection, effect, gid, limit_s)) is not True:
+            if (
+                known := self._claimed(connection, effect, gid, None if look else limit_s)
+            ) is not True:
                 return known
             mark = self._resources.mark(connection)
             transaction = connection.get_transaction()
@@ -203,7 +205,7 @@ class Branches(GroupBarrier):
         return None
 
     def _claimed(
-        self, connection: Connection, effect: Effect, gid: Gid, limit_s: float = CLAIM_WAIT_S
+        self, connection: Connection, effect: Effect, gid: Gid, limit_s: float | None = None
     ) -> Settled | Literal[True] | None:
         """True if the proof row is this transaction's; else what it says, or None while another one holds it."""
         try:

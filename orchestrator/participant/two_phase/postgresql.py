@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from orchestrator.errors import SagaError
+from orchestrator.participant.statements import lock_timeout
 from orchestrator.participant.tables import bounded
 from orchestrator.participant.two_phase.port import (
     Ending,
@@ -74,7 +75,7 @@ class PostgresBranches:
         """See the port. A copy at work isn't seen; its proof row keeps others waiting."""
         if not look:
             return "free"
-        values = {"gid": str(gid), "limit": _milliseconds(wait_s)}
+        values = {"gid": str(gid), "limit": lock_timeout(wait_s)}
         database, here, _ = connection.execute(_standing, values).one()
         if database is None:
             return "free"
@@ -84,7 +85,7 @@ class PostgresBranches:
 
     def limit_waits(self, connection: Connection, seconds: float) -> None:
         """See the port."""
-        connection.execute(_limit, {"limit": _milliseconds(seconds)})
+        connection.execute(_limit, {"limit": lock_timeout(seconds)})
 
     def is_wait_over(self, error: DBAPIError) -> bool:
         """See the port."""
@@ -160,10 +161,6 @@ class PostgresBranches:
             way_out = f"ALTER SYSTEM SET max_prepared_transactions = {connections}, then restart it"
             found.append(Shortcoming("max_prepared_transactions is 0", way_out))
         return found
-
-
-def _milliseconds(seconds: float) -> str:
-    return f"{max(1, round(seconds * 1000))}ms"
 
 
 def _quoted(gid: Gid) -> str:

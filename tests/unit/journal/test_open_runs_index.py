@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.journal.port import RunFilter
 from orchestrator.journal.sql import SqlJournal
-from tests.statements import statements
+from tests.statements import explained, statements
 from tests.tables import make_tables
 
 
@@ -30,10 +30,7 @@ def test_open_runs_are_found_by_their_index(
     journal = SqlJournal(url)
     with statements(journal.engine) as seen:
         ask(journal)
-    sql, values = seen[-1]
-    with journal.engine.connect() as connection:
-        rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)
-        plan = "\n".join(str(row[-1]) for row in rows)
+    plan = explained(journal.engine, *seen[-1])
     journal.close()
     assert "saga_run_open" in plan
     assert "saga_run_launched" not in plan
