@@ -20,7 +20,7 @@ from benchmarks import ledgers
 from benchmarks.figure import Figure, Target
 from benchmarks.processes import Process
 from benchmarks.size import Size
-from benchmarks.stack import POLL_S, Servers, Stack, stack
+from benchmarks.stack import Servers, Stack, stack
 
 IN_FLIGHT = 50
 WORKER_PROCESSES = 3
@@ -31,9 +31,11 @@ BUNDLE_WORK_S = 0.1
 LOOP_PROCESSES = 2
 HOT_ACCOUNTS = 8
 LAUNCHED_AT_ONCE = 10
+LOOK_S = 0.02
+"""Who looks on must not be what is measured: each look takes the journal half a millisecond."""
 GIVE_UP_S = 180.0
 
-_ENDED = "SELECT count(*) FROM saga_run WHERE status IN ('completed', 'compensated', 'stuck')"
+_OPEN = "SELECT count(*) FROM saga_run WHERE open AND status <> 'stuck'"
 _WRITES_BEFORE_PHASE_TWO = (
     "SELECT count(DISTINCT xmin::text) FROM saga_event WHERE type = 'CommitDecided'"
 )
@@ -51,16 +53,17 @@ class Bank:
 
     def transfers(self, saga: Any, count: int, accounts: int) -> float:
         """Transfers a second of a saga, ``IN_FLIGHT`` open at any moment. Raises ``RuntimeError``."""
-        before, launched = int(self.it.scalar(_ENDED)), 0
+        launched = ended = 0
         began = time.perf_counter()
-        while (ended := int(self.it.scalar(_ENDED)) - before) < count:
+        while ended < count:
             room = min(IN_FLIGHT - (launched - ended), count - launched)
             if room >= min(LAUNCHED_AT_ONCE, count - launched) > 0:
                 self.it.client.launch_many(saga, [_random(accounts) for _ in range(room)])
                 launched += room
             if time.perf_counter() - began > GIVE_UP_S:
                 raise RuntimeError(f"{ended} of {count} transfers within {GIVE_UP_S:g} s")
-            time.sleep(POLL_S)
+            time.sleep(LOOK_S)
+            ended = launched - int(self.it.scalar(_OPEN))
         took_s = time.perf_counter() - began
         self.check()
         return count / took_s
@@ -168,7 +171,7 @@ def _bank(servers: Servers) -> Iterator[tuple[Bank, Sequence[Process]]]:
         for url in (source, target):
             for statement in ledgers.TABLES:
                 servers.postgres.execute(statement, make_url(url).database or "")
-        it = cleanup.enter_context(stack(servers, bundle_work_s=BUNDLE_WORK_S))
+        it = cleanup.enter_context(stack(servers, bundle_work_s=BUNDLE_WORK_S, shards=2))
         it.start_coordinator()
         variables = {
             "SAGA_APPS": ledgers.__name__,

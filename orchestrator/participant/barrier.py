@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, Engine, Row, delete, select
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError
 
 from orchestrator.errors import Refused, SagaError
 from orchestrator.kernel.events import Failure, Vote
@@ -157,14 +157,9 @@ class Barrier:
             if len(keys) < _PRUNE_BATCH:
                 return deleted
 
-    def claim(
-        self, connection: Connection, effect: Effect, status: str, limit_s: float | None = None
-    ) -> bool:
-        """Insert the effect's row in the connection's transaction; False if there is one, or a newer epoch.
-
-        ``limit_s``: on PostgreSQL the transaction waits no longer than this for a lock, here and from now on.
-        """
-        return _claim(connection, effect, status, limit_s=limit_s)
+    def claim(self, connection: Connection, effect: Effect, status: str) -> bool:
+        """Insert the effect's row in the connection's transaction; False if there is one, or a newer epoch."""
+        return _claim(connection, effect, status)
 
     def row(self, connection: Connection, effect: Effect) -> Row[*tuple[Any, ...]] | None:
         """The effect's row, locked until the connection's transaction ends."""
@@ -252,20 +247,26 @@ class Barrier:
         self._epochs[effect.shard] = max(effect.epoch, self._epochs.get(effect.shard, 0))
         return None
 
-    def _opened(self, first: Callable[[Connection], T]) -> tuple[Connection, T]:
+    def _opened(
+        self,
+        first: Callable[[Connection], T],
+        connect: Callable[[Engine], Connection] = Engine.connect,
+    ) -> tuple[Connection, T]:
         """A connection in whose transaction ``first`` has run.
 
         One that the server has dropped while it lay in the pool is replaced once: ``first`` can't have been committed.
         """
         try:
-            return self._opened_once(first)
+            return self._opened_once(first, connect)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-        return self._opened_once(first)
+        return self._opened_once(first, connect)
 
-    def _opened_once(self, first: Callable[[Connection], T]) -> tuple[Connection, T]:
-        connection = self._engine().connect()
+    def _opened_once(
+        self, first: Callable[[Connection], T], connect: Callable[[Engine], Connection]
+    ) -> tuple[Connection, T]:
+        connection = connect(self._engine())
         try:
             forget_errors(connection)
             return connection, first(connection)
@@ -286,16 +287,9 @@ class Barrier:
         return Settled("succeeded") if undo else _settled(row)
 
 
-def _claim(
-    connection: Connection,
-    effect: Effect,
-    status: str,
-    failure: str | None = None,
-    limit_s: float | None = None,
-) -> bool:
-    """Insert the effect's row; False if there is one, or a newer epoch."""
-    dialect = connection.dialect.name
-    values = {
+def row_of(effect: Effect, status: str, failure: str | None = None) -> dict[str, Any]:
+    """What claiming an effect writes: its row, and the epoch it must not be older than."""
+    return {
         "effect_key": bounded(effect.key),
         "run": bounded(effect.run),
         "step": bounded(effect.step),
@@ -306,20 +300,10 @@ def _claim(
         "created_at": time.time(),
         "epoch": effect.epoch,
     }
-    limited = limit_s is not None and dialect == "postgresql"
-    if limit_s is not None and limited:
-        values["limit"] = statements.lock_timeout(limit_s)
-    try:
-        inserted = connection.execute(statements.claim(dialect, limited=limited), values)
-    except IntegrityError as error:
-        if dialect not in {"mysql", "mariadb"} or not _is_duplicate(error):
-            raise
-        return False
-    return inserted.rowcount == 1
 
 
-def _is_duplicate(error: IntegrityError) -> bool:
-    return bool(error.orig is not None and error.orig.args and error.orig.args[0] == 1062)
+def _claim(connection: Connection, effect: Effect, status: str, failure: str | None = None) -> bool:
+    return statements.write_claim(connection, row_of(effect, status, failure))
 
 
 def _read(connection: Connection, effect: Effect) -> Row[*tuple[Any, ...]] | None:

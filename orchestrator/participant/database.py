@@ -23,7 +23,6 @@ from orchestrator.participant.commits import note_error
 from orchestrator.participant.tables import metadata
 from orchestrator.participant.two_phase.mariadb import MariaBranches
 from orchestrator.participant.two_phase.port import ResourceManager
-from orchestrator.participant.two_phase.postgresql import PostgresBranches
 
 SUPPORTED = ("postgresql", "sqlite", "mariadb", "mysql")
 READ_ONLY = "saga_read_only"
@@ -109,6 +108,11 @@ class Database:
         driver = self.url.get_driver_name()
         match self.dialect, driver:
             case "postgresql", "psycopg":
+                # only here is its driver needed
+                from orchestrator.participant.two_phase.postgresql import (  # noqa: PLC0415
+                    PostgresBranches,
+                )
+
                 return PostgresBranches()
             case (("mariadb" | "mysql"), "pymysql"):
                 return MariaBranches()

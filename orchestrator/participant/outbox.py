@@ -1,13 +1,10 @@
 """``Outbox``: answers on their way out, collected for a moment so that they travel together.
 
-While a command runs, the worker's thread can't send; one thread of the process's own sends for it once an answer has
-waited long enough.
+While a command runs, the worker's thread can't send; where that takes long, a thread of the process's own sends for it.
 """
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import logging
 import os
 import threading
@@ -34,6 +31,7 @@ class Outbox:
         self._unsent: list[Answer] = []
         self._since = 0.0
         self._failed = False
+        self._is_watched = False
 
     def __enter__(self) -> Self:
         return self
@@ -44,23 +42,44 @@ class Outbox:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._is_watched:
+            _postman().forget(self)
         with self._lock:
             self._send()
 
     def add(self, answer: Answer, *, more_to_come: bool) -> None:
-        """Take an answer. While more are to come it is sent with them, but no later than ``hold_s`` from now."""
-        with self._lock:
-            self._unsent.append(answer)
-            if len(self._unsent) > 1 or not more_to_come:
-                return
-            self._since = time.monotonic()
-        _postman().remind(self._since + self._hold_s, self)
+        """Take an answer. While more are to come it is sent with them, or once it has waited for ``hold_s``.
 
-    def send_due(self) -> None:
-        """Send what has waited long enough; a failure is left for the end, where it is raised."""
+        The next answer's coming sends it then; where that takes twice as long, the postman does.
+        """
+        now = time.monotonic()
         with self._lock:
-            due = self._unsent and time.monotonic() >= self._since + self._hold_s
-            if not due or self._failed:
+            if not self._unsent:
+                self._since = now
+            self._unsent.append(answer)
+        if not more_to_come:
+            return
+        if now >= self._since + self._hold_s:
+            self._send_early()
+        if not self._is_watched:
+            self._is_watched = True
+            _postman().watch(self)
+
+    def send_due(self) -> float:
+        """Send what has waited for twice as long as it should; returns after how many seconds to look again."""
+        with self._lock:
+            left_s = 2 * self._hold_s
+            if self._unsent and not self._failed:
+                left_s -= time.monotonic() - self._since
+        if left_s > 0:
+            return left_s
+        self._send_early()
+        return 2 * self._hold_s
+
+    def _send_early(self) -> None:
+        """A failure is left for the end, where it is raised."""
+        with self._lock:
+            if self._failed:
                 return
             try:
                 self._send()
@@ -75,34 +94,33 @@ class Outbox:
 
 
 class _Postman:
-    """The thread that sends for busy workers. Idle unless a message has several commands."""
+    """The thread that sends for workers whose command is a slow one. Idle unless a message has several commands."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
         self._changed = threading.Condition()
-        self._due: list[tuple[float, int, Outbox]] = []
-        self._counter = itertools.count()
+        self._watched: set[Outbox] = set()
         threading.Thread(target=self._serve, name="saga-answers", daemon=True).start()
 
-    def remind(self, at: float, outbox: Outbox) -> None:
+    def watch(self, outbox: Outbox) -> None:
+        """Look after the answers of a message, until it is forgotten."""
         with self._changed:
-            heapq.heappush(self._due, (at, next(self._counter), outbox))
-            if len(self._due) == 1:
+            self._watched.add(outbox)
+            if len(self._watched) == 1:
                 self._changed.notify()
+
+    def forget(self, outbox: Outbox) -> None:
+        """The message is done."""
+        with self._changed:
+            self._watched.discard(outbox)
 
     def _serve(self) -> None:
         while True:
-            self._next().send_due()
-
-    def _next(self) -> Outbox:
-        with self._changed:
-            while (wait_s := self._wait_s()) is None or wait_s > 0:
-                self._changed.wait(wait_s)
-            return heapq.heappop(self._due)[2]
-
-    def _wait_s(self) -> float | None:
-        """Until the next one is due; None while there is none."""
-        return self._due[0][0] - time.monotonic() if self._due else None
+            with self._changed:
+                while not self._watched:
+                    self._changed.wait()
+                watched = tuple(self._watched)
+            time.sleep(min(outbox.send_due() for outbox in watched))
 
 
 _current: _Postman | None = None

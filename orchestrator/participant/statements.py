@@ -6,11 +6,23 @@ Core expressions made once, so that SQLAlchemy compiles each once for a database
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Executable, Select, bindparam, exists, func, literal, select, update
+from sqlalchemy import (
+    Connection,
+    Executable,
+    Select,
+    bindparam,
+    exists,
+    func,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.dialects import mysql, postgresql, sqlite
-from sqlalchemy.sql.dml import Insert
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql.dml import Insert, UpdateBase
 
 from orchestrator.participant.tables import barrier, epoch
 
@@ -41,27 +53,31 @@ mark = (
 """Say that an effect is undone, or may never happen."""
 
 
-def lock_timeout(seconds: float) -> str:
-    """A limit of waiting for locks, as PostgreSQL reads it."""
-    return f"{max(1, round(seconds * 1000))}ms"
+def write_claim(connection: Connection, row: Mapping[str, Any]) -> bool:
+    """Insert an effect's ``row`` in the connection's transaction; False if there is one, or a newer epoch."""
+    dialect = connection.dialect.name
+    try:
+        inserted = connection.execute(claim(dialect), row)
+    except IntegrityError as error:
+        if dialect not in {"mysql", "mariadb"} or not _is_duplicate(error):
+            raise
+        return False
+    return inserted.rowcount == 1
 
 
 @functools.cache
-def claim(dialect: str, *, limited: bool = False) -> Executable:
+def claim(dialect: str) -> UpdateBase:
     """Insert an effect's row unless there is one, or a newer epoch is known: one row, or none.
 
-    Waits for a transaction that is inserting the same row now; ``limited``, on PostgreSQL: no longer than ``limit``,
-    nor does the rest of the transaction for any lock. On MariaDB a row that exists raises ``IntegrityError`` instead,
-    which leaves the transaction intact.
+    Waits for a transaction that is inserting the same row now. On MariaDB a row that exists raises ``IntegrityError``
+    instead, which leaves the transaction intact.
     """
     columns = [barrier.c[name] for name in _CLAIM]
     values = [bindparam(column.name, type_=column.type).label(column.name) for column in columns]
-    newer = exists(literal(1)).where(
+    newer = exists(literal_column("1")).where(
         epoch.c.shard == bindparam("shard"), epoch.c.epoch > bindparam("epoch")
     )
     rows = select(*values).where(~newer)
-    if limited:
-        rows = rows.where(func.set_config("lock_timeout", bindparam("limit"), True).is_not(None))
     insert: Insert
     match dialect:
         case "postgresql":
@@ -86,3 +102,7 @@ def note_epoch(dialect: str) -> Executable:
         set_={"epoch": statement.excluded.epoch},
         where=epoch.c.epoch < statement.excluded.epoch,
     )
+
+
+def _is_duplicate(error: IntegrityError) -> bool:
+    return bool(error.orig is not None and error.orig.args and error.orig.args[0] == 1062)

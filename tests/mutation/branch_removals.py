@@ -10,7 +10,7 @@ from orchestrator.coordinator.inquiries import Inquiries
 from orchestrator.kernel.verdict import Verdict
 from orchestrator.participant.barrier import Settled
 from orchestrator.participant.tables import TOMBSTONE
-from orchestrator.participant.two_phase import group
+from orchestrator.participant.two_phase import group, postgresql
 from orchestrator.participant.two_phase.branches import Branches
 from orchestrator.participant.two_phase.group import GroupBarrier
 from orchestrator.participant.two_phase.mariadb import MariaBranches
@@ -25,25 +25,15 @@ def branch_tombstone() -> None:
     """Abort what isn't there without a trace."""
     claim = Branches.claim
 
-    def no_tombstone(
-        self: Any, connection: Any, effect: Any, status: str, limit_s: float | None = None
-    ) -> bool:
-        return status == TOMBSTONE or claim(self, connection, effect, status, limit_s)
+    def no_tombstone(self: Any, connection: Any, effect: Any, status: str) -> bool:
+        return status == TOMBSTONE or claim(self, connection, effect, status)
 
     Branches.claim = no_tombstone  # type: ignore[method-assign]
 
 
 def branch_is_looked_for() -> None:
     """Prepare without asking whether the branch is there already."""
-
-    def begin(
-        self: PostgresBranches, connection: Any, _gid: Any, wait_s: float, *, look: bool = True
-    ) -> Any:
-        del look
-        self.limit_waits(connection, wait_s)
-        return "free"
-
-    PostgresBranches.begin = begin  # type: ignore[method-assign,assignment]
+    postgresql._is_prepared = lambda *_: False
 
 
 def proof_row() -> None:

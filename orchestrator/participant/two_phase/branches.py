@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, Row, select
 from sqlalchemy.exc import DBAPIError
@@ -18,13 +18,14 @@ from sqlalchemy.exc import DBAPIError
 from orchestrator.errors import Refused
 from orchestrator.kernel.events import Failure
 from orchestrator.participant import statements
-from orchestrator.participant.barrier import Act, Effect, Reverse, Settled
+from orchestrator.participant.barrier import Act, Effect, Reverse, Settled, row_of
 from orchestrator.participant.commits import CommitUnknownError, check_intact, commit
 from orchestrator.participant.tables import DONE, REFUSED, TOMBSTONE, UNDONE, bounded, epoch
 from orchestrator.participant.two_phase.group import Confirm, GroupBarrier
 from orchestrator.participant.two_phase.port import (
     Ending,
     Found,
+    Proof,
     ResourceManager,
     Shortcoming,
     Standing,
@@ -155,9 +156,9 @@ class Branches(GroupBarrier):
         """Prepare a proof row and roll it back, as the service's own user."""
         name = f"rehearsal-{uuid.uuid4().hex}"
         gid = Gid(0, 0, name, "rehearsal")
+        proof = row_of(Effect(name, name, "rehearsal", 0, _NO_EPOCH, "{}"), DONE)
         try:
-            with self._begun(gid) as (connection, _):
-                self.claim(connection, Effect(name, name, "rehearsal", 0, _NO_EPOCH, "{}"), DONE)
+            with self._begun(gid, proof) as (connection, _):
                 self._resources.prepare(connection, gid)
             self.roll_back(gid)
         except DBAPIError as error:
@@ -177,18 +178,14 @@ class Branches(GroupBarrier):
     ) -> Settled | None:
         """Do it and vote; None if a copy of the command is at work now, or has been."""
         limit_s = min(max(until - time.monotonic(), 0.001), LOCK_WAIT_S)
-        with self._begun(gid, limit_s, look=look) as (connection, standing):
-            if standing != "free":
-                return self._taken(standing)
-            if (
-                known := self._claimed(connection, effect, gid, None if look else limit_s)
-            ) is not True:
-                return known
-            mark = self._resources.mark(connection)
+        proof = row_of(effect, DONE)
+        with self._begun(gid, proof, limit_s, look=look) as (connection, standing):
+            if standing != "entered":
+                return self._said(effect, standing)
             transaction = connection.get_transaction()
             reply = act(connection)
             check_intact(connection, transaction)
-            if not self._resources.seal(connection, effect.key, reply, mark):
+            if not self._resources.seal(connection, proof, reply):
                 return Settled("succeeded", reply, vote="read_only")
             try:
                 self._resources.prepare(connection, gid)
@@ -198,38 +195,25 @@ class Branches(GroupBarrier):
                 self._ask(effect, gid, error, until)
             return Settled("succeeded", reply, vote="prepared")
 
-    def _taken(self, standing: Standing) -> Settled | None:
+    def _said(self, effect: Effect, standing: Standing) -> Settled | None:
+        """The answer of a branch that is there already; None, after a pause, while a copy is at work on it."""
         if standing == "prepared":
             return Settled("succeeded", duplicate=True, vote="prepared")
+        if standing == "written":
+            with self._engine().connect() as connection:
+                return _voted(self._known(connection, effect))
         time.sleep(PAUSE_S)
         return None
-
-    def _claimed(
-        self, connection: Connection, effect: Effect, gid: Gid, limit_s: float | None = None
-    ) -> Settled | Literal[True] | None:
-        """True if the proof row is this transaction's; else what it says, or None while another one holds it."""
-        try:
-            if self.claim(connection, effect, DONE, limit_s):
-                return True
-        except DBAPIError as error:
-            if not self._resources.is_wait_over(error):
-                raise
-            return None
-        self._resources.abandon(connection, gid)
-        with self._engine().connect() as other:
-            return _voted(self._known(other, effect))
 
     def _refused(self, effect: Effect, gid: Gid, refusal: Refused, until: float) -> Settled:
         """Store the no, unless a copy has said yes meanwhile: then that is the answer, as its branch is there."""
         while True:
-            with self._begun(gid) as (connection, standing):
-                if standing == "prepared":
-                    return Settled("succeeded", duplicate=True, vote="prepared")
-                claimed = self._claimed(connection, effect, gid) if standing == "free" else None
-            if claimed is True:
+            with self._begun(gid, row_of(effect, DONE)) as (_, standing):
+                pass
+            if standing == "entered":
                 return self._refuse(effect, refusal)
-            if claimed is not None:
-                return claimed
+            if (said := self._said(effect, standing)) is not None:
+                return said
             if time.monotonic() > until:
                 raise CommitUnknownError(f"a copy of this command is at work on {gid} still")
 
@@ -240,15 +224,14 @@ class Branches(GroupBarrier):
         """
         while True:
             try:
-                with self._begun(gid) as (connection, standing):
-                    if standing == "prepared":
-                        return
-                    claimed = self._claimed(connection, effect, gid) if standing == "free" else None
+                with self._begun(gid, row_of(effect, DONE)) as (_, standing):
+                    pass
+                said = None if standing == "entered" else self._said(effect, standing)
             except DBAPIError as unreachable:
                 raise CommitUnknownError(f"nobody answers for {gid}: {unreachable}") from error
-            if isinstance(claimed, Settled) and claimed.vote == "prepared":
-                return  # and committed meanwhile
-            if claimed is True or isinstance(claimed, Settled):
+            if said is not None and said.vote == "prepared":
+                return  # and, if it is the row that says so, committed meanwhile
+            if said is not None or standing == "entered":
                 raise error
             if time.monotonic() > until:
                 raise CommitUnknownError(
@@ -257,18 +240,19 @@ class Branches(GroupBarrier):
 
     @contextmanager
     def _begun(
-        self, gid: Gid, wait_s: float = CLAIM_WAIT_S, *, look: bool = True
+        self, gid: Gid, proof: Proof, wait_s: float = CLAIM_WAIT_S, *, look: bool = True
     ) -> Iterator[tuple[Connection, Standing]]:
         """A connection in a transaction under the gid if that is free; abandoned at the end unless it is prepared."""
         begun: tuple[Connection, Standing] = self._opened(
-            lambda c: self._resources.begin(c, gid, wait_s, look=look)
+            lambda c: self._resources.begin(c, gid, proof, wait_s, look=look),
+            self._resources.connect_to_begin,
         )
         connection, standing = begun
         try:
             yield begun
         finally:
             if not connection.closed:
-                self._resources.abandon(connection, gid if standing == "free" else None)
+                self._resources.abandon(connection, gid if standing == "entered" else None)
 
     # -- abort
 
@@ -317,12 +301,12 @@ class Branches(GroupBarrier):
     def _ending(self, end: Callable[[Connection], R]) -> R:
         """End a branch; once more on a new connection if the pooled one was dead: to end it twice is harmless."""
         try:
-            with self._resources.connect(self._engine()) as connection:
+            with self._resources.connect_to_finish(self._engine()) as connection:
                 return end(connection)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-        with self._resources.connect(self._engine()) as connection:
+        with self._resources.connect_to_finish(self._engine()) as connection:
             return end(connection)
 
     def _proof(self, connection: Connection, effect: Effect) -> Row[*tuple[Any, ...]] | None:

@@ -14,10 +14,12 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from orchestrator.errors import SagaError
-from orchestrator.participant.tables import bounded
+from orchestrator.participant.statements import write_claim
 from orchestrator.participant.two_phase.port import (
     Ending,
     Found,
+    Proof,
+    ProofGoneError,
     Shortcoming,
     Standing,
     StillRunningError,
@@ -31,6 +33,8 @@ _TAKEN_XID = 1440
 _ROLLED_BACK = {1402, 1613, 1614}
 _LOCK_NOT_GOT = {1205, 1213}
 _OLDEST = (10, 5)
+_WRITTEN = "saga_rows_written"
+"""What a connection remembers: how many rows were written when a branch was begun."""
 _TIED_TRIES = 250
 _TIED_PAUSE_S = 0.02
 
@@ -43,23 +47,40 @@ _writes = text(
 class MariaBranches:
     """See the port."""
 
+    def connect_to_begin(self, engine: Engine) -> Connection:
+        """See the port."""
+        return engine.connect()
+
+    def connect_to_finish(self, engine: Engine) -> Connection:
+        """See the port."""
+        return engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+
     def begin(
-        self, connection: Connection, gid: Gid, wait_s: float, *, look: bool = True
+        self, connection: Connection, gid: Gid, proof: Proof, wait_s: float, *, look: bool = True
     ) -> Standing:
         """See the port. Raises ``SagaError`` on a server whose XA transactions don't outlive their connection."""
         del look  # to begin is to ask
         for one in self.shortcomings(connection):
             raise SagaError(f"{one.what} can't take part in an atomic group: {one.way_out}")
+        xid = _xid(connection.engine, gid)
         try:
-            connection.exec_driver_sql(f"XA START {_xid(connection.engine, gid)}")
+            connection.exec_driver_sql(f"XA START {xid}")
         except DBAPIError as error:
             if _code(error) != _TAKEN_XID:
                 raise
-        else:
-            self.limit_waits(connection, wait_s)
-            return "free"
-        names = gid.xa(_database(connection.engine))
-        return "prepared" if names in _prepared(connection) else "running"
+            names = gid.xa(_database(connection.engine))
+            return "prepared" if names in _prepared(connection) else "running"
+        self.limit_waits(connection, wait_s)
+        try:
+            standing = _claimed(connection, proof)
+            if standing == "entered":
+                connection.info[_WRITTEN] = _written(connection)
+            else:
+                _rolled_back(connection, xid)
+        except BaseException:
+            self.abandon(connection, gid)
+            raise
+        return standing
 
     def limit_waits(self, connection: Connection, seconds: float) -> None:
         """See the port; in whole seconds."""
@@ -70,15 +91,12 @@ class MariaBranches:
         """See the port."""
         return _code(error) in _LOCK_NOT_GOT
 
-    def mark(self, connection: Connection) -> int:
-        """See the port: the rows this session has written, which the server counts."""
-        return sum(int(row[1]) for row in connection.execute(_writes))
-
-    def seal(self, connection: Connection, key: str, reply: str | None, mark: int) -> bool:
-        """See the port."""
-        wrote = self.mark(connection) > mark
-        if not connection.execute(_seal, {"key": bounded(key), "reply": reply}).rowcount:
-            raise SagaError(f"the barrier row of {key} went away while its action ran")
+    def seal(self, connection: Connection, proof: Proof, reply: str | None) -> bool:
+        """See the port. The server counts the rows that a session has written."""
+        wrote = _written(connection) > int(connection.info[_WRITTEN])
+        values = {"key": proof["effect_key"], "reply": reply}
+        if not connection.execute(_seal, values).rowcount:
+            raise ProofGoneError(proof)
         return wrote
 
     def prepare(self, connection: Connection, gid: Gid) -> None:
@@ -92,19 +110,12 @@ class MariaBranches:
         """See the port. Whatever doesn't end in order is ended with the connection."""
         try:
             if gid is not None:
-                xid = _xid(connection.engine, gid)
-                with contextlib.suppress(DBAPIError):  # ended already, or marked for rollback
-                    connection.exec_driver_sql(f"XA END {xid}")
-                connection.exec_driver_sql(f"XA ROLLBACK {xid}")
+                _rolled_back(connection, _xid(connection.engine, gid))
             connection.exec_driver_sql("SET SESSION innodb_lock_wait_timeout = DEFAULT")
         except DBAPIError:
             _drop(connection)
         else:
             connection.close()
-
-    def connect(self, engine: Engine) -> Connection:
-        """See the port."""
-        return engine.connect().execution_options(isolation_level="AUTOCOMMIT")
 
     def finish(self, connection: Connection, gid: Gid, ending: Ending) -> bool:
         """See the port."""
@@ -140,6 +151,26 @@ class MariaBranches:
         return [
             Shortcoming(f"{name} {'.'.join(map(str, version))}", "MariaDB 10.5 or newer is needed")
         ]
+
+
+def _claimed(connection: Connection, proof: Proof) -> Standing:
+    try:
+        return "entered" if write_claim(connection, proof) else "written"
+    except DBAPIError as error:
+        if _code(error) not in _LOCK_NOT_GOT:
+            raise
+        return "running"
+
+
+def _rolled_back(connection: Connection, xid: str) -> None:
+    with contextlib.suppress(DBAPIError):  # ended already, or marked for rollback
+        connection.exec_driver_sql(f"XA END {xid}")
+    connection.exec_driver_sql(f"XA ROLLBACK {xid}")
+
+
+def _written(connection: Connection) -> int:
+    """How many rows the session has written."""
+    return sum(int(row[1]) for row in connection.execute(_writes))
 
 
 def _is_tied(connection: Connection, gid: Gid) -> bool:

@@ -5,7 +5,8 @@ The barrier decides what to do (``branches``); a resource manager knows how its 
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
 
 import msgspec
 from sqlalchemy import Connection, Engine
@@ -14,8 +15,12 @@ from sqlalchemy.exc import DBAPIError
 from orchestrator.errors import SagaError
 from orchestrator.transport.gid import Gid
 
-Standing = Literal["free", "prepared", "running"]
-"""What is under a gid: nothing; a prepared transaction; one at work now."""
+Standing = Literal["entered", "written", "prepared", "running"]
+"""What came of beginning a branch: its transaction is begun, with its proof row; or nothing is, as the proof row, or a
+newer epoch, is there already; as a prepared transaction is; as a copy is at work now."""
+
+Proof = Mapping[str, Any]
+"""A proof row, and the ``epoch`` it must not be older than."""
 
 Ending = Literal["COMMIT", "ROLLBACK"]
 
@@ -26,6 +31,13 @@ class WrongDatabaseError(SagaError):
 
 class StillRunningError(SagaError):
     """A copy of the command, or its dying connection, holds the branch; asking again later helps."""
+
+
+class ProofGoneError(SagaError):
+    """The proof row isn't there any more: the participant has deleted it."""
+
+    def __init__(self, proof: Proof) -> None:
+        super().__init__(f"the barrier row of {proof['effect_key']} went away while its action ran")
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -53,14 +65,22 @@ class Shortcoming(msgspec.Struct, frozen=True):
 class ResourceManager(Protocol):
     """The prepared transactions of one kind of database. Keeps nothing between calls; usable from several threads."""
 
-    def begin(
-        self, connection: Connection, gid: Gid, wait_s: float, *, look: bool = True
-    ) -> Standing:
-        """Begin a transaction that can be prepared, unless the gid is taken; then nothing is begun.
+    def connect_to_begin(self, engine: Engine) -> Connection:
+        """A connection for ``begin``."""
+        ...
 
-        It will wait no longer than ``wait_s`` for a lock. Without ``look`` a database that would have to be asked says
-        that the gid is free, and leaves the limit to the claim, which finds out if it isn't. Raises
-        ``WrongDatabaseError`` if it is taken elsewhere.
+    def connect_to_finish(self, engine: Engine) -> Connection:
+        """A connection for ``finish``, on which every statement stands alone."""
+        ...
+
+    def begin(
+        self, connection: Connection, gid: Gid, proof: Proof, wait_s: float, *, look: bool = True
+    ) -> Standing:
+        """Begin a transaction that can be prepared, with its proof row in it, unless either is there already.
+
+        It will wait no longer than ``wait_s`` for a lock, here or later. Without ``look`` a database that would have to
+        be asked whether the gid is taken isn't: the proof row finds out. Raises ``WrongDatabaseError`` if it is taken
+        elsewhere.
         """
         ...
 
@@ -72,12 +92,8 @@ class ResourceManager(Protocol):
         """Whether the error says that a lock wasn't got in time."""
         ...
 
-    def mark(self, connection: Connection) -> int:
-        """How much the transaction has written, to compare with; the proof row is there, nothing else yet."""
-        ...
-
-    def seal(self, connection: Connection, key: str, reply: str | None, mark: int) -> bool:
-        """Write the reply into the proof row ``key``; whether anything but that row was written since ``mark``."""
+    def seal(self, connection: Connection, proof: Proof, reply: str | None) -> bool:
+        """Write the reply into the proof row; whether anything else was written since ``begin``."""
         ...
 
     def prepare(self, connection: Connection, gid: Gid) -> None:
@@ -86,10 +102,6 @@ class ResourceManager(Protocol):
 
     def abandon(self, connection: Connection, gid: Gid | None) -> None:
         """Roll back what was begun, under a gid or without, and give the connection back."""
-        ...
-
-    def connect(self, engine: Engine) -> Connection:
-        """A connection for ``finish``: what it does isn't part of a transaction."""
         ...
 
     def finish(self, connection: Connection, gid: Gid, ending: Ending) -> bool:

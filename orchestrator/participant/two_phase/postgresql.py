@@ -6,16 +6,19 @@ A prepared transaction belongs to the server; only its own database, and its own
 from __future__ import annotations
 
 import time
+from typing import Any
 
-from sqlalchemy import Connection, Engine, text
+import psycopg
+from sqlalchemy import Connection, Engine, make_url, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.util import await_only
 
-from orchestrator.errors import SagaError
-from orchestrator.participant.statements import lock_timeout
-from orchestrator.participant.tables import bounded
+from orchestrator.participant import statements
 from orchestrator.participant.two_phase.port import (
     Ending,
     Found,
+    Proof,
+    ProofGoneError,
     Shortcoming,
     Standing,
     StillRunningError,
@@ -31,15 +34,24 @@ _LOCK_NOT_GOT = {"55P03", "40P01"}
 _BUSY_TRIES = 50
 _BUSY_PAUSE_S = 0.02
 
-_standing = text(
-    "SELECT (SELECT database FROM pg_prepared_xacts WHERE gid = :gid) AS database, current_database() AS here,"
-    " set_config('lock_timeout', :limit, true)"
+_BEGIN = "saga_begin"
+"""What a connection remembers: how its transactions are to begin."""
+
+_Driver = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
+_Cursor = psycopg.Cursor[Any] | psycopg.AsyncCursor[Any]
+
+_where = text(
+    "SELECT (SELECT database FROM pg_prepared_xacts WHERE gid = :gid) AS database, current_database() AS here"
 )
-_limit = text("SELECT set_config('lock_timeout', :limit, true)")
-# The command counter moves only when something was written: the claim took 0, so an untouched transaction is at 1.
-_seal = text(
-    "UPDATE saga_barrier SET reply = :reply WHERE effect_key = :key RETURNING cmin::text::integer"
+_CLAIM = str(
+    statements.claim("postgresql").compile(
+        dialect=make_url("postgresql+psycopg://").get_dialect()()
+    )
 )
+_SEAL = """
+    UPDATE saga_barrier SET args = %(args)s, reply = %(reply)s WHERE effect_key = %(key)s
+    RETURNING cmin::text::integer
+"""
 _found = text(
     """
     SELECT p.gid, p.owner, extract(epoch FROM clock_timestamp() - p.prepared) AS age_s,
@@ -69,43 +81,67 @@ _OLDEST = 130000
 class PostgresBranches:
     """See the port."""
 
+    def connect_to_begin(self, engine: Engine) -> Connection:
+        """See the port. The driver would send a BEGIN of its own, so it is told not to."""
+        connection = engine.connect()
+        level = _driver(connection).isolation_level
+        connection.info[_BEGIN] = (
+            "BEGIN" if level is None else f"BEGIN ISOLATION LEVEL {_words(level)}"
+        )
+        return connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    def connect_to_finish(self, engine: Engine) -> Connection:
+        """See the port."""
+        return engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+
     def begin(
-        self, connection: Connection, gid: Gid, wait_s: float, *, look: bool = True
+        self, connection: Connection, gid: Gid, proof: Proof, wait_s: float, *, look: bool = True
     ) -> Standing:
-        """See the port. A copy at work isn't seen; its proof row keeps others waiting."""
-        if not look:
-            return "free"
-        values = {"gid": str(gid), "limit": lock_timeout(wait_s)}
-        database, here, _ = connection.execute(_standing, values).one()
-        if database is None:
-            return "free"
-        if database != here:
-            raise _elsewhere(gid, f"it was prepared in database {database}, this is {here}")
-        return "prepared"
+        """See the port. A copy at work isn't seen; its proof row keeps others waiting.
+
+        One round trip. The values stand in its text, which the server's log has when it fails, so the arguments aren't
+        among them: ``seal`` writes them.
+        """
+        if look and _is_prepared(connection, gid):
+            return "prepared"
+        limit = f"SET LOCAL lock_timeout = {_milliseconds(wait_s)}"
+        claim = _literals(_driver(connection)).mogrify(_CLAIM, {**proof, "args": ""})
+        try:
+            cursor = _sent(connection, f"{connection.info[_BEGIN]}; {limit}; {claim}")
+        except DBAPIError as error:
+            if not self.is_wait_over(error):
+                raise
+            standing: Standing = "running"
+        else:
+            while cursor.nextset():
+                pass
+            standing = "entered" if cursor.rowcount == 1 else "written"
+        if standing != "entered":
+            _sent(connection, "ROLLBACK")
+        elif not connection.in_transaction():
+            connection.begin()
+        return standing
 
     def limit_waits(self, connection: Connection, seconds: float) -> None:
         """See the port."""
-        connection.execute(_limit, {"limit": lock_timeout(seconds)})
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {_milliseconds(seconds)}")
 
     def is_wait_over(self, error: DBAPIError) -> bool:
         """See the port."""
         return _state(error) in _LOCK_NOT_GOT
 
-    def mark(self, connection: Connection) -> int:
-        """See the port."""
-        del connection
-        return 1
-
-    def seal(self, connection: Connection, key: str, reply: str | None, mark: int) -> bool:
-        """See the port."""
-        counter = connection.scalar(_seal, {"key": bounded(key), "reply": reply})
-        if counter is None:
-            raise SagaError(f"the barrier row of {key} went away while its action ran")
-        return int(counter) > mark
+    def seal(self, connection: Connection, proof: Proof, reply: str | None) -> bool:
+        """See the port. Commands that wrote are counted: the proof row is 0, so after nothing else this one is 1."""
+        values = {"key": proof["effect_key"], "args": proof["args"], "reply": reply}
+        cursor = _sent(connection, _SEAL, values)
+        row = _fetched(cursor)
+        if row is None:
+            raise ProofGoneError(proof)
+        return int(row[0]) > 1
 
     def prepare(self, connection: Connection, gid: Gid) -> None:
         """See the port."""
-        connection.exec_driver_sql(f"PREPARE TRANSACTION {_quoted(gid)}")
+        _sent(connection, f"PREPARE TRANSACTION {_quoted(gid)}")
         connection.close()
 
     def abandon(self, connection: Connection, gid: Gid | None) -> None:
@@ -113,15 +149,11 @@ class PostgresBranches:
         del gid
         connection.close()
 
-    def connect(self, engine: Engine) -> Connection:
-        """See the port."""
-        return engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-
     def finish(self, connection: Connection, gid: Gid, ending: Ending) -> bool:
         """See the port."""
         for _ in range(_BUSY_TRIES):
             try:
-                connection.exec_driver_sql(f"{ending} PREPARED {_quoted(gid)}")
+                _sent(connection, f"{ending} PREPARED {_quoted(gid)}")
             except DBAPIError as error:
                 state = _state(error)
                 if state == _UNKNOWN_GID:
@@ -163,9 +195,63 @@ class PostgresBranches:
         return found
 
 
+def _sent(connection: Connection, statement: str, values: Proof | None = None) -> _Cursor:
+    """The driver's own cursor after a statement: of a branch's time, a third went into being led around it.
+
+    Raises ``DBAPIError``, as SQLAlchemy would.
+    """
+    driver = _driver(connection)
+    try:
+        # Without values a statement names its branch, so it comes once and is worth no preparing.
+        prepare = None if values else False
+        if isinstance(driver, psycopg.AsyncConnection):
+            return await_only(driver.execute(statement.encode(), values, prepare=prepare))
+        return driver.execute(statement.encode(), values, prepare=prepare)
+    except psycopg.Error as error:
+        if driver.closed:
+            connection.invalidate()
+        raise DBAPIError(None, None, error, connection_invalidated=driver.closed) from error
+
+
+def _fetched(cursor: _Cursor) -> Any:
+    if isinstance(cursor, psycopg.AsyncCursor):
+        return await_only(cursor.fetchone())
+    return cursor.fetchone()
+
+
+def _driver(connection: Connection) -> _Driver:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection | psycopg.AsyncConnection)
+    return driver
+
+
+def _literals(driver: _Driver) -> psycopg.ClientCursor[Any] | psycopg.AsyncClientCursor[Any]:
+    """What puts values into a statement's text."""
+    if isinstance(driver, psycopg.AsyncConnection):
+        return psycopg.AsyncClientCursor(driver)
+    return psycopg.ClientCursor(driver)
+
+
+def _is_prepared(connection: Connection, gid: Gid) -> bool:
+    """Raises ``WrongDatabaseError`` if another database of the server has it."""
+    database, here = connection.execute(_where, {"gid": str(gid)}).one()
+    if database is not None and database != here:
+        raise _elsewhere(gid, f"it was prepared in database {database}, this is {here}")
+    return database is not None
+
+
+def _milliseconds(seconds: float) -> str:
+    """A limit of waiting for locks, as PostgreSQL reads it; 0 would be none."""
+    return f"'{max(1, round(seconds * 1000))}ms'"
+
+
+def _words(level: psycopg.IsolationLevel) -> str:
+    return level.name.replace("_", " ")
+
+
 def _quoted(gid: Gid) -> str:
-    """The gid as a literal; commands of this kind take no parameters. A percent sign is doubled for the driver."""
-    return "'" + str(gid).replace("'", "''").replace("%", "%%") + "'"
+    """The gid as a literal; commands of this kind take no parameters."""
+    return "'" + str(gid).replace("'", "''") + "'"
 
 
 def _state(error: DBAPIError) -> str | None:

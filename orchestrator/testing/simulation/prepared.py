@@ -14,11 +14,20 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from orchestrator.errors import SagaError
-from orchestrator.participant.two_phase.port import Ending, Found, Shortcoming, Standing
+from orchestrator.participant.statements import write_claim
+from orchestrator.participant.two_phase.port import (
+    Ending,
+    Found,
+    Proof,
+    ProofGoneError,
+    Shortcoming,
+    Standing,
+)
 from orchestrator.transport.gid import Gid
 
 _TABLES = ("saga_barrier", "ledger")
+_CHANGES = "saga_changes"
+"""What a connection remembers: how much it had written when a branch was begun."""
 _Rows = list[tuple[str, tuple[Any, ...]]]
 """Tables, each with a row."""
 
@@ -33,27 +42,38 @@ class PlayedBranches:
         self.now: Callable[[], float] = float
         self._fault = fault
         self._prepared: dict[Gid, tuple[float, _Rows]] = {}
-        self._written: dict[Gid, list[int]] = {}
+        self._filled: dict[Gid, list[int]] = {}
         """How far the tables were filled when a branch was begun."""
 
     def clear(self) -> None:
         """Forget a schedule."""
         self._prepared.clear()
-        self._written.clear()
+        self._filled.clear()
 
     def gids(self) -> list[Gid]:
         """What is prepared."""
         return list(self._prepared)
 
+    def connect_to_begin(self, engine: Engine) -> Connection:
+        """See the port."""
+        return engine.connect()
+
+    connect_to_finish = connect_to_begin
+
     def begin(
-        self, connection: Connection, gid: Gid, wait_s: float, *, look: bool = True
+        self, connection: Connection, gid: Gid, proof: Proof, wait_s: float, *, look: bool = True
     ) -> Standing:
         """See the port. Nobody ever waits, so it is always looked."""
         del wait_s, look
         if gid in self._prepared:
             return "prepared"
-        self._written[gid] = [_last(connection, table) for table in _TABLES]
-        return "free"
+        filled = [_last(connection, table) for table in _TABLES]
+        if not write_claim(connection, proof):
+            connection.rollback()
+            return "written"
+        self._filled[gid] = filled
+        connection.info[_CHANGES] = _changes(connection)
+        return "entered"
 
     def limit_waits(self, connection: Connection, seconds: float) -> None:
         """Nobody ever waits."""
@@ -63,22 +83,18 @@ class PlayedBranches:
         del error
         return False
 
-    def mark(self, connection: Connection) -> int:
+    def seal(self, connection: Connection, proof: Proof, reply: str | None) -> bool:
         """See the port."""
-        return _changes(connection)
-
-    def seal(self, connection: Connection, key: str, reply: str | None, mark: int) -> bool:
-        """See the port."""
-        changed = _changes(connection) - mark
+        changed = _changes(connection)
         statement = "UPDATE saga_barrier SET reply = ? WHERE effect_key = ?"
-        if not connection.exec_driver_sql(statement, (reply, key)).rowcount:
-            raise SagaError(f"the barrier row of {key} went away while its action ran")
-        return changed > 0
+        if not connection.exec_driver_sql(statement, (reply, proof["effect_key"])).rowcount:
+            raise ProofGoneError(proof)
+        return changed > int(connection.info[_CHANGES])
 
     def prepare(self, connection: Connection, gid: Gid) -> None:
         """See the port."""
         rows: _Rows = []
-        for table, last in zip(_TABLES, self._written[gid], strict=True):
+        for table, last in zip(_TABLES, self._filled[gid], strict=True):
             query = f"SELECT * FROM {table} WHERE rowid > ?"  # noqa: S608 - our own tables
             rows += [(table, tuple(row)) for row in connection.exec_driver_sql(query, (last,))]
         connection.rollback()
@@ -93,10 +109,6 @@ class PlayedBranches:
         """See the port."""
         del gid
         connection.close()
-
-    def connect(self, engine: Engine) -> Connection:
-        """See the port."""
-        return engine.connect()
 
     def finish(self, connection: Connection, gid: Gid, ending: Ending) -> bool:
         """See the port."""
