@@ -222,6 +222,9 @@ class Settings(BaseSettings):
     """The most commands in one message; 1 switches bundling off."""
     bundle_work_s: float = Field(default=0.02, gt=0)
     """Aim for this much work in one message."""
+    gather_share: float = Field(default=0.05, ge=0, le=1)
+    """While many answers are awaited, let them gather for this share of the time until all are there. A larger one
+    costs less per run, in writes and in messages; a smaller one ends each run sooner."""
     sweep_s: float = Field(default=30.0, gt=0)
     """How often a worker looks for prepared branches of atomic groups that are in doubt."""
     in_doubt_s: float = Field(default=120.0, gt=0)

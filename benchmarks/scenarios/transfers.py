@@ -26,8 +26,8 @@ IN_FLIGHT = 50
 WORKER_PROCESSES = 3
 """One more than cores, as a branch waits for the disk twice. Each has a transaction open, so with many of them
 all would be slow, and slow commands share no messages."""
-BUNDLE_WORK_S = 0.1
-"""Of one message; nobody waits for a single transfer here."""
+_SETTINGS = {"bundle_work_s": 0.1, "gather_share": 0.5, "shards": 2}
+"""For throughput: nobody waits for a single transfer here, and there is one coordinator."""
 LOOP_PROCESSES = 2
 HOT_ACCOUNTS = 8
 LAUNCHED_AT_ONCE = 10
@@ -111,7 +111,7 @@ def throughput(servers: Servers, size: Size) -> Iterator[Figure]:
     at = {
         "in_flight": IN_FLIGHT,
         "worker_processes": WORKER_PROCESSES,
-        "bundle_work_s": BUNDLE_WORK_S,
+        **_SETTINGS,
         "accounts": ledgers.ACCOUNTS,
         "pairs": size.pairs,
         "runs": size.transfers,
@@ -140,7 +140,7 @@ def contention(servers: Servers, size: Size) -> Iterator[Figure]:
     at = {
         "in_flight": IN_FLIGHT,
         "worker_processes": WORKER_PROCESSES,
-        "bundle_work_s": BUNDLE_WORK_S,
+        **_SETTINGS,
         "hot_accounts": HOT_ACCOUNTS,
         "runs": runs,
         "given_up": ended,
@@ -171,7 +171,7 @@ def _bank(servers: Servers) -> Iterator[tuple[Bank, Sequence[Process]]]:
         for url in (source, target):
             for statement in ledgers.TABLES:
                 servers.postgres.execute(statement, make_url(url).database or "")
-        it = cleanup.enter_context(stack(servers, bundle_work_s=BUNDLE_WORK_S, shards=2))
+        it = cleanup.enter_context(stack(servers, **_SETTINGS))
         it.start_coordinator()
         variables = {
             "SAGA_APPS": ledgers.__name__,

@@ -43,7 +43,6 @@ from orchestrator.transport.port import CoordinatorTransport, Received
 
 _log = logging.getLogger(__name__)
 
-_GATHER_SHARE = 0.05
 _GATHER_AT_LEAST_S = 0.001
 _EPOCH_MAX = 2**31 - 1
 """What the journal's column holds."""
@@ -66,6 +65,8 @@ class CoordinatorOptions(msgspec.Struct, frozen=True):
     """The most inbox rows or alarms taken in one turn."""
     gather_s: float = 0.1
     """The longest pause between turns, for more answers to share one, while many are awaited."""
+    gather_share: float = 0.05
+    """The pause as a share of the time until all that are awaited are there."""
     keep_s: float = 1.0
     """The longest that votes and acknowledgements of atomic groups may wait for what they are written with."""
     bundle: BundleOptions = BundleOptions()
@@ -200,7 +201,7 @@ class Coordinator:
         """Let answers gather, for a small share of the time until all that is under way is answered:
         a turn costs much the same for one answer as for ten.
         """
-        pause_s = min(self._options.gather_s, self._dispatcher.drain_s * _GATHER_SHARE)
+        pause_s = min(self._options.gather_s, self._dispatcher.drain_s * self._options.gather_share)
         left_s = turn_began + pause_s - self._clock()
         if left_s > _GATHER_AT_LEAST_S:
             self._pause(left_s)

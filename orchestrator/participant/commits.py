@@ -30,6 +30,16 @@ class CommitUnknownError(Exception):
     """The connection was lost in COMMIT: whether the transaction took effect isn't known."""
 
 
+class EndedItselfError(SagaError):
+    """What a participant did is no longer in one transaction."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the participant ended its transaction itself: leave commit and rollback to the "
+            "orchestrator, and raise an exception to have everything rolled back"
+        )
+
+
 def commit(connection: Connection) -> None:
     """Commit. Raises ``CommitUnknownError``, or the database's own error where that means a rollback."""
     try:
@@ -43,10 +53,7 @@ def commit(connection: Connection) -> None:
 def check_intact(connection: Connection, transaction: RootTransaction | None) -> None:
     """Raise ``SagaError`` unless what the participant did is still in one transaction that can be committed."""
     if connection.get_transaction() is not transaction or not connection.in_transaction():
-        raise SagaError(
-            "the participant ended its transaction itself: leave commit and rollback to the "
-            "orchestrator, and raise an exception to have everything rolled back"
-        )
+        raise EndedItselfError
     if _is_aborted(connection):
         raise SagaError(
             "a statement of the participant failed and the database rolled its transaction back, "

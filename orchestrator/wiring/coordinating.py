@@ -64,6 +64,7 @@ def coordinator_options(settings: Settings) -> CoordinatorOptions:
         owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
         lease_s=settings.lease_s,
         poll_s=settings.poll_s,
+        gather_share=settings.gather_share,
         bundle=BundleOptions(settings.bundle_work_s, settings.bundle, settings.window),
         two_people=two_people(settings),
     )

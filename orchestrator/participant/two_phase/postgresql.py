@@ -9,11 +9,13 @@ import time
 from typing import Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import await_only
 
 from orchestrator.participant import statements
+from orchestrator.participant.commits import EndedItselfError
 from orchestrator.participant.two_phase.port import (
     Ending,
     Found,
@@ -43,11 +45,8 @@ _Cursor = psycopg.Cursor[Any] | psycopg.AsyncCursor[Any]
 _where = text(
     "SELECT (SELECT database FROM pg_prepared_xacts WHERE gid = :gid) AS database, current_database() AS here"
 )
-_CLAIM = str(
-    statements.claim("postgresql").compile(
-        dialect=make_url("postgresql+psycopg://").get_dialect()()
-    )
-)
+_dialect = make_url("postgresql+psycopg://").get_dialect()()
+_CLAIM = str(statements.claim("postgresql").compile(dialect=_dialect)).encode()
 _SEAL = """
     UPDATE saga_barrier SET args = %(args)s, reply = %(reply)s WHERE effect_key = %(key)s
     RETURNING cmin::text::integer
@@ -131,7 +130,12 @@ class PostgresBranches:
         return _state(error) in _LOCK_NOT_GOT
 
     def seal(self, connection: Connection, proof: Proof, reply: str | None) -> bool:
-        """See the port. Commands that wrote are counted: the proof row is 0, so after nothing else this one is 1."""
+        """See the port. Commands that wrote are counted: the proof row is 0, so after nothing else this one is 1.
+
+        Raises ``EndedItselfError``: outside a transaction PREPARE does nothing, and complains only in the server's log.
+        """
+        if _driver(connection).info.transaction_status != TransactionStatus.INTRANS:
+            raise EndedItselfError
         values = {"key": proof["effect_key"], "args": proof["args"], "reply": reply}
         cursor = _sent(connection, _SEAL, values)
         row = _fetched(cursor)
