@@ -24,6 +24,39 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
         yield ledger
 
 
+def test_a_statement_that_a_pooler_has_lost_is_done_without(ledger: Ledger) -> None:
+    def lose(session: Session) -> None:
+        session.execute(text("DEALLOCATE ALL"))
+
+    def keep(_session: Session) -> None:
+        pass
+
+    for number, act in enumerate((keep, lose, keep)):
+        ledger.before_vote = act
+        assert ledger.one(prepare(step=f"step {number}")).vote == "prepared"
+        assert ledger.one(commit(step=f"step {number}")).outcome == "succeeded"
+    assert ledger.balance == 100 - 3 * 30
+
+
+@pytest.mark.parametrize("ledger", ["postgres"], indirect=True)
+def test_a_driver_that_is_to_prepare_nothing_prepares_nothing(ledger: Ledger) -> None:
+    more = {"prepare_threshold": None}
+    engine = create_engine(ledger.engine.url, connect_args=more)
+    service = Service("pooled", database=engine, two_phase=True)
+
+    @service.participant
+    def debit(session: Session) -> int:
+        session.execute(TAKE, {"amount": 30, "name": "ann"})
+        return int(
+            session.execute(text("SELECT count(*) FROM pg_prepared_statements")).scalar_one()
+        )
+
+    kept, executor = Kept(), WorkExecutor(Registry.of([service]))
+    executor.execute([prepare(participant="pooled.debit", args={})], kept)
+    assert [(one.vote, one.result) for one in kept.answers] == [("prepared", 0)]
+    engine.dispose()
+
+
 @pytest.mark.parametrize("ledger", ["postgres"], indirect=True)
 def test_an_engine_keeps_its_isolation(ledger: Ledger) -> None:
     engine = create_engine(ledger.engine.url, isolation_level="REPEATABLE READ")
@@ -55,7 +88,7 @@ def test_what_a_participant_was_given_and_gave_stands_in_no_statement(
     ledger.one(prepare(args={"amount": 7_654, "name": "ann"}))
     ledger.one(commit())
     assert ledger.balance == 100 - 7_654
-    assert len(statements) == 4
+    assert len(statements) == 5, "prepare the claim; begin and claim, seal, prepare, commit"
     assert not [statement for statement in statements if "7654" in statement]
 
 

@@ -45,8 +45,18 @@ _Cursor = psycopg.Cursor[Any] | psycopg.AsyncCursor[Any]
 _where = text(
     "SELECT (SELECT database FROM pg_prepared_xacts WHERE gid = :gid) AS database, current_database() AS here"
 )
-_dialect = make_url("postgresql+psycopg://").get_dialect()()
-_CLAIM = str(statements.claim("postgresql").compile(dialect=_dialect)).encode()
+_NO_STATEMENT = {"26000", "42P05"}
+"""It isn't there, or is there already: a pooler has given us another server process than it did before."""
+_KEEPS_STATEMENT = "saga_keeps_statement"
+"""What a connection remembers: whether a statement that was prepared stays."""
+
+_claim = statements.claim("postgresql").compile(
+    dialect=make_url("postgresql+psycopg://").get_dialect()()
+)
+_CLAIM = str(_claim)
+_numbers = {name: f"${number}" for number, name in enumerate(_claim.params, 1)}
+_PREPARE_CLAIM = f"PREPARE saga_claim AS {_CLAIM % _numbers}"
+_EXECUTE_CLAIM = f"EXECUTE saga_claim ({', '.join(f'%({name})s' for name in _numbers)})".encode()
 _SEAL = """
     UPDATE saga_barrier SET args = %(args)s, reply = %(reply)s WHERE effect_key = %(key)s
     RETURNING cmin::text::integer
@@ -96,17 +106,12 @@ class PostgresBranches:
     def begin(
         self, connection: Connection, gid: Gid, proof: Proof, wait_s: float, *, look: bool = True
     ) -> Standing:
-        """See the port. A copy at work isn't seen; its proof row keeps others waiting.
-
-        One round trip. The values stand in its text, which the server's log has when it fails, so the arguments aren't
-        among them: ``seal`` writes them.
-        """
+        """See the port. A copy at work isn't seen; its proof row keeps others waiting."""
         if look and _is_prepared(connection, gid):
             return "prepared"
-        limit = f"SET LOCAL lock_timeout = {_milliseconds(wait_s)}"
-        claim = _literals(_driver(connection)).mogrify(_CLAIM, {**proof, "args": ""})
+        begin = f"{connection.info[_BEGIN]}; SET LOCAL lock_timeout = {_milliseconds(wait_s)}"
         try:
-            cursor = _sent(connection, f"{connection.info[_BEGIN]}; {limit}; {claim}")
+            cursor = _claimed(connection, begin, {**proof, "args": ""})
         except DBAPIError as error:
             if not self.is_wait_over(error):
                 raise
@@ -197,6 +202,29 @@ class PostgresBranches:
             way_out = f"ALTER SYSTEM SET max_prepared_transactions = {connections}, then restart it"
             found.append(Shortcoming("max_prepared_transactions is 0", way_out))
         return found
+
+
+def _claimed(connection: Connection, begin: str, row: Proof) -> _Cursor:
+    """What came of claiming a row after ``begin``, in one round trip if the connection's statements stay prepared.
+
+    The values stand in that one's text, and the server writes a text that fails to its log: so they are names only, and
+    ``seal`` writes the arguments.
+    """
+    driver = _driver(connection)
+    if driver.prepare_threshold is not None and connection.info.get(_KEEPS_STATEMENT, True):
+        try:
+            if _KEEPS_STATEMENT not in connection.info:
+                _sent(connection, _PREPARE_CLAIM)
+                connection.info[_KEEPS_STATEMENT] = True
+            claim = _literals(driver).mogrify(_EXECUTE_CLAIM, row)
+            return _sent(connection, f"{begin}; {claim}")
+        except DBAPIError as error:
+            if _state(error) not in _NO_STATEMENT:
+                raise
+            connection.info[_KEEPS_STATEMENT] = False
+            _sent(connection, "ROLLBACK")
+    _sent(connection, begin)
+    return _sent(connection, _CLAIM, row)
 
 
 def _sent(connection: Connection, statement: str, values: Proof | None = None) -> _Cursor:
