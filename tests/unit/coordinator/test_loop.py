@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import wiring
 from orchestrator.coordinator import guard, timers
-from orchestrator.coordinator.dispatching import Dispatcher
 from orchestrator.coordinator.loop import Coordinator, CoordinatorOptions
 from orchestrator.coordinator.outbox import BundleOptions
 from orchestrator.definition.plan import Plan
@@ -21,7 +19,6 @@ from orchestrator.kernel.decide import Turn, react
 from orchestrator.kernel.events import Failure
 from orchestrator.kernel.messages import Message, Retry, Signal
 from orchestrator.kernel.state import RunState
-from orchestrator.settings import Settings
 from orchestrator.transport.messages import Answer, Work
 from tests.tables import make_tables
 from tests.unit.coordinator.scripted import ScriptedTransport, answer, done, plan_of, request
@@ -370,26 +367,6 @@ def test_short_commands_share_a_message_once_their_duration_is_known(world: Worl
         world.launch(plan_of("a"), f"{number:032d}")
     settle(coordinator)
     assert max(len(bundle.work) for bundle in world.transport.bundles) == 20
-
-
-@pytest.mark.parametrize(
-    ("share", "drain_s", "pause_s"), [(0.05, 0.2, 0.01), (0.5, 0.1, 0.05), (0.5, 9, 0.1)]
-)
-def test_answers_gather_for_a_share_of_the_time_that_they_need(
-    world: World, monkeypatch: pytest.MonkeyPatch, share: float, drain_s: float, pause_s: float
-) -> None:
-    options = wiring.coordinator_options(Settings(gather_share=share))
-    coordinator = Coordinator(world.journal, world.transport, options, world.clock)
-    pauses: list[float] = []
-
-    def pause(seconds: float) -> None:
-        pauses.append(round(seconds, 6))
-        coordinator.stop()
-
-    monkeypatch.setattr(coordinator, "_pause", pause)
-    monkeypatch.setattr(Dispatcher, "drain_s", drain_s)
-    coordinator.run()
-    assert pauses == [pause_s]
 
 
 def test_alarms_that_mean_nothing_any_more_are_dropped(
