@@ -47,6 +47,9 @@ def fill(connection: Connection, runs: int, shards: int, now: float) -> None:
     tags = f"""
         INSERT INTO saga_run_tag (name, value, launched_at, run_id)
         SELECT 'region', CAST(n % 50 AS text), {at}, {run_id} FROM {series} WHERE n % 4 = 0"""
+    tally = """
+        INSERT INTO saga_tally (shard, saga, status, archived, runs)
+        SELECT shard, saga, status, false, count(*) FROM saga_run WHERE NOT saga_run.open GROUP BY shard, saga, status"""
     events = [
         f"""
         INSERT INTO saga_event (shard, "offset", run_id, type, schema_version, at, actor, data, hash)
@@ -55,7 +58,7 @@ def fill(connection: Connection, runs: int, shards: int, now: float) -> None:
         FROM {series}"""
         for place, (name, data) in enumerate(_EVENTS, 1)
     ]
-    for statement in (rows, keys, tags, *events):
+    for statement in (rows, keys, tags, tally, *events):
         connection.exec_driver_sql(
             statement.replace("%", "%%") if kind == "postgresql" else statement
         )

@@ -7,11 +7,13 @@ A run's launch key stays: a launch that comes again is still the same run.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, text, update
 
+from orchestrator.journal import tally
 from orchestrator.journal.database import Database
 from orchestrator.journal.log import end_of, rows_of_runs
 from orchestrator.journal.port import Archived
@@ -149,7 +151,7 @@ def remove(
             text("SELECT pg_advisory_xact_lock(:class, :shard)"), {"class": _LOCKS, "shard": shard}
         )
     locked = connection.execute(
-        select(RUN.c.run_id, RUN.c.status, RUN.c.launched_at, RUN.c.tags)
+        select(RUN.c.run_id, RUN.c.saga, RUN.c.status, RUN.c.launched_at, RUN.c.tags)
         .where(RUN.c.run_id.in_(streams), RUN.c.shard == shard, ~IS_OPEN)
         .order_by(RUN.c.run_id)
         .with_for_update()
@@ -165,6 +167,8 @@ def remove(
     remove_tags(connection, tag_rows(tagged))
     for table in (EVENT, RUN):
         connection.execute(delete(table).where(table.c.shard == shard, table.c.run_id.in_(same)))
+    gone = Counter((shard, still[run].saga, still[run].status) for run in same)
+    tally.add(connection, {place: -runs for place, runs in gone.items()}, archived=True)
     archive = _noted(connection, name, sha256, Removed(len(same), len(rows)))
     noted = [
         {"run_id": run, "archive": archive, "status": still[run].status} for run in sorted(same)

@@ -5,19 +5,22 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
+from typing import Any, get_args
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Row,
     Select,
     and_,
     bindparam,
-    func,
     literal_column,
     or_,
     select,
     tuple_,
+    union_all,
 )
 
 from orchestrator.errors import (
@@ -38,7 +41,7 @@ from orchestrator.journal.schema import (
     TAG,
 )
 from orchestrator.journal.tags import tagged
-from orchestrator.kernel.summary import RunSummary
+from orchestrator.kernel.summary import RunStatus, RunSummary
 
 _RUNS = select(*(RUN.c[name] for name in COLUMNS))
 _BY_ID = _RUNS.where(RUN.c.run_id == bindparam("wanted"))
@@ -46,6 +49,12 @@ LAST = chr(0x10FFFF)
 _VALUES = 500
 _NAMED = 5
 """How many runs an ambiguity error names."""
+_LANES = 50
+LOOKED_THROUGH = 5_000
+"""In how many runs one page looks for a text: no index has texts, and a page is to come at once."""
+
+_After = tuple[float, str] | None
+_Columns = Select[*tuple[Any, ...]]
 
 
 def find(connection: Connection, id_or_prefix: str) -> RunSummary:
@@ -68,25 +77,77 @@ def find(connection: Connection, id_or_prefix: str) -> RunSummary:
 
 
 def page(connection: Connection, where: RunFilter, cursor: str | None, limit: int) -> Page:
-    """Runs, newest first, after the cursor."""
-    at, run_id = _place(where)
-    by = literal_column("+saga_run.launched_at") if _few_open(connection, where) else at
-    query = _RUNS.where(*_conditions(connection, where))
-    query = query.order_by(by.desc(), run_id.desc()).limit(limit + 1)
-    if cursor is not None:
-        query = query.where(tuple_(at, run_id) < read_cursor(cursor))
-    rows = connection.execute(query).all()
+    """Runs, newest first, after the cursor; a text is looked for in the newest ``LOOKED_THROUGH`` of them only."""
+    after = None if cursor is None else read_cursor(cursor)
+    if where.text is not None:
+        return _mentioning(connection, where, where.text, after, limit)
+    rows = connection.execute(_newest(connection, where, _RUNS, after, limit + 1)).all()
+    return _page(rows, limit)
+
+
+def _page(rows: Sequence[Row[Any]], limit: int) -> Page:
     runs = tuple(summary_of(row) for row in rows[:limit])
     return Page(runs, write_cursor(runs[-1]) if len(rows) > limit and runs else None)
 
 
-def counts(connection: Connection) -> dict[str, dict[str, int]]:
-    """Saga to status to number of runs."""
-    query = select(RUN.c.saga, RUN.c.status, func.count()).group_by(RUN.c.saga, RUN.c.status)
-    found: dict[str, dict[str, int]] = {}
-    for saga, status, number in connection.execute(query.order_by(RUN.c.saga, RUN.c.status)):
-        found.setdefault(saga, {})[status] = number
-    return found
+def _mentioning(
+    connection: Connection, where: RunFilter, wanted: str, after: _After, limit: int
+) -> Page:
+    """The runs with a text among the newest of those that fit otherwise, however rare it is."""
+    newest = _newest(connection, where, _RUNS, after, LOOKED_THROUGH).subquery()
+    run = newest.c
+    texts = (run.run_id, run.key, run.saga, run.reason)
+    mentions = or_(*(column.icontains(wanted, autoescape=True) for column in texts))
+    query = select(newest).where(mentions).order_by(run.launched_at.desc(), run.run_id.desc())
+    rows = connection.execute(query.limit(limit + 1)).all()
+    if len(rows) > limit:
+        return _page(rows, limit)
+    places = _newest(connection, where, select(*_place(where)), after, LOOKED_THROUGH)
+    last = connection.execute(places.offset(LOOKED_THROUGH - 1).limit(1)).one_or_none()
+    if last is None:
+        return _page(rows, limit)
+    return Page(tuple(map(summary_of, rows)), _cursor(*last), LOOKED_THROUGH)
+
+
+def _newest(
+    connection: Connection, where: RunFilter, columns: _Columns, after: _After, number: int
+) -> _Columns:
+    """The newest runs that fit, merged from what an index has in order of launch already."""
+    lanes = [_lane(connection, lane, columns, after, number) for lane in _lanes(where)]
+    if len(lanes) == 1:
+        return lanes[0]
+    each = union_all(*(select(lane.subquery()) for lane in lanes)).subquery()
+    order = each.c.launched_at.desc(), each.c.run_id.desc()
+    return select(each).order_by(*order).limit(number)
+
+
+def _lane(
+    connection: Connection, where: RunFilter, columns: _Columns, after: _After, number: int
+) -> _Columns:
+    at, run_id = _place(where)
+    by = literal_column("+saga_run.launched_at") if _few_open(connection, where) else at
+    query = columns.where(*_conditions(connection, where))
+    if after is not None:
+        query = query.where(tuple_(at, run_id) < after)
+    return query.order_by(by.desc(), run_id.desc()).limit(number)
+
+
+def _lanes(where: RunFilter) -> list[RunFilter]:
+    """The filter divided by saga and status, so that an index has the runs of each part in order of launch.
+
+    Not if something else chooses the runs: then there are few, or another index has them.
+    """
+    elsewhere = where.tags or where.ids or where.stuck
+    if elsewhere or not (where.key is where.cluster is where.step is None):
+        return [where]
+    sagas = (where.saga,) if where.saga is not None else where.sagas
+    statuses = where.status or (get_args(RunStatus) if sagas else ())
+    lanes = [
+        replace(where, saga=saga, status=(status,))
+        for saga in dict.fromkeys(sagas or (None,))
+        for status in dict.fromkeys(statuses)
+    ]
+    return lanes if 0 < len(lanes) <= _LANES else [where]
 
 
 def open_runs(connection: Connection, shard: int) -> list[str]:
@@ -97,7 +158,7 @@ def open_runs(connection: Connection, shard: int) -> list[str]:
 
 def write_cursor(run: RunSummary) -> str:
     """Where the next page starts."""
-    return base64.urlsafe_b64encode(msgspec.json.encode((run.launched_at, run.run_id))).decode()
+    return _cursor(run.launched_at, run.run_id)
 
 
 def read_cursor(cursor: str) -> tuple[float, str]:
@@ -106,6 +167,10 @@ def read_cursor(cursor: str) -> tuple[float, str]:
         return msgspec.json.decode(base64.urlsafe_b64decode(cursor), type=tuple[float, str])
     except (binascii.Error, ValueError) as error:
         raise InvalidInputError(f"{cursor!r} isn't a cursor of a page of runs") from error
+
+
+def _cursor(launched_at: float, run_id: str) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode((launched_at, run_id))).decode()
 
 
 def ambiguous(wanted: str, candidates: list[str]) -> AmbiguousRunError:
@@ -165,7 +230,7 @@ def _few_open(connection: Connection, where: RunFilter) -> bool:
 def _conditions(connection: Connection, where: RunFilter) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if where.status:
-        found.append(RUN.c.status.in_(where.status))
+        found.append(_one_of(RUN.c.status, where.status))
     if where.saga is not None:
         found.append(RUN.c.saga == where.saga)
     if where.sagas:
@@ -176,11 +241,12 @@ def _conditions(connection: Connection, where: RunFilter) -> list[ColumnElement[
         found.append(_place(where)[0] < where.launched_before)
     if where.stuck:
         found.append(and_(IS_OPEN, or_(RUN.c.status == "stuck", RUN.c.parked != "[]")))
-    if where.text is not None:
-        columns = (RUN.c.run_id, RUN.c.key, RUN.c.saga, RUN.c.reason)
-        found.append(or_(*(column.icontains(where.text, autoescape=True) for column in columns)))
     found += [*_among(where), *tagged(connection, where.tags)]
     return found if where.step is None else [*found, _at_step(connection, where.step)]
+
+
+def _one_of(column: ColumnElement[str], values: Sequence[str]) -> ColumnElement[bool]:
+    return column == values[0] if len(values) == 1 else column.in_(values)
 
 
 def _among(where: RunFilter) -> list[ColumnElement[bool]]:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from orchestrator.definition.plan import Plan
 from orchestrator.errors import IllegalEventError
-from orchestrator.journal import clusters, tags
+from orchestrator.journal import clusters, tags, tally
 from orchestrator.journal.database import Database
 from orchestrator.journal.port import InboxItem, Recorded, Summarize, Tenure
 from orchestrator.journal.records import Row, Stretch, epoch_after, faults, recorded, tenure_row
@@ -163,6 +163,7 @@ def rebuild_shard(
             clusters.reindex(connection, summaries)
         waiting = _accepted(connection, shard, set(run_ids))
         _show(connection, waiting, upsert)
+        tally.recount(connection, shard)
         return len(run_ids) + len(waiting)
 
     return database.write(work)

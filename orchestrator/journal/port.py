@@ -163,10 +163,14 @@ class OperationPage(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """One page of runs, newest first. ``cursor`` continues, None at the end."""
+    """One page of runs, newest first. ``cursor`` continues, None at the end: a page may have few runs, or none, and a
+    cursor all the same.
+    """
 
     runs: tuple[RunSummary, ...]
     cursor: str | None
+    looked_at: int = 0
+    """In how many runs a text was looked for, if the page ends because of that; else 0."""
 
 
 class Launched(msgspec.Struct, frozen=True):
@@ -348,6 +352,10 @@ class ReaderJournal(BulkJournal, HoldJournal, Protocol):
 
     def verify(self) -> Iterable[str]:
         """Walk every shard's hash chain and offsets; yields one line per thing that is wrong."""
+        ...
+
+    def miscounted(self) -> list[str]:
+        """One line per number of ended runs that isn't that of the read model's rows, which are all counted for it."""
         ...
 
     def rebuild(self, summarize: Summarize) -> int:

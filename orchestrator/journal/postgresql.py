@@ -25,6 +25,7 @@ from orchestrator.journal.held_connection import HeldConnection, KeyTakenError
 from orchestrator.journal.port import InboxItem, ShardWrite, Tenure
 from orchestrator.journal.records import Row, rows_of
 from orchestrator.journal.run_rows import CHANGING, COLUMNS, RunRow, run_row
+from orchestrator.journal.tally import ADD_POSTGRESQL, columns, ending
 from orchestrator.kernel.codec import decode_message
 
 _RUN_SOURCE = """
@@ -76,11 +77,9 @@ WITH held AS MATERIALIZED (
 ) {{more}}
 SELECT shard, (SELECT ok FROM allowed) FROM held
 """  # noqa: S608 - made of constants
-APPEND = _APPEND.format(more="")
 
 # Only for turns that change an incident: what is removed and what is written are never the same row.
-APPEND_INCIDENTS = _APPEND.format(
-    more=f""", relieved AS (
+_INCIDENTS = f"""relieved AS (
     DELETE FROM saga_incident i USING unnest(%s::text[]) AS t(run_id)
     WHERE i.run_id = t.run_id AND (SELECT ok FROM allowed) AND NOT EXISTS (
         SELECT FROM unnest(%s::text[], %s::text[]) AS k(run_id, step)
@@ -94,7 +93,17 @@ APPEND_INCIDENTS = _APPEND.format(
     ON CONFLICT (run_id, step) DO UPDATE SET
         cluster = excluded.cluster, since = excluded.since, acked = excluded.acked
 )"""  # noqa: S608 - made of constants
-)
+
+APPENDS = {
+    (incidents, ends): _APPEND.format(
+        more="".join(
+            f", {part}" for part, has in ((_INCIDENTS, incidents), (ADD_POSTGRESQL, ends)) if has
+        )
+    )
+    for incidents in (False, True)
+    for ends in (False, True)
+}
+"""The statement of a turn, by whether it changes incidents, and how many runs have ended."""
 
 # Never more than `limit` rows a shard are looked at, however long the queue is.
 INBOX = """
@@ -116,10 +125,12 @@ ORDER BY e.shard LIMIT 1
 def append(held: HeldConnection, writes: Sequence[ShardWrite]) -> list[Tenure]:
     """Write one turn. Errors as in the port."""
     parameters, after = _parameters(writes)
-    changed = _incident_columns(writes)
+    incidents = _incident_columns(writes)
+    ends = columns([run for write in writes for run in ending(write.runs)])
     tenures = [write.tenure for write in writes]
     try:
-        rows = held.write(APPEND_INCIDENTS if changed else APPEND, (*parameters, *changed))
+        statement = APPENDS[bool(incidents), bool(ends)]
+        rows = held.write(statement, (*parameters, *incidents, *ends))
     except KeyTakenError as error:
         raise FencedError(_taken(held, tenures)) from error
     if len(rows) != len(writes):
@@ -199,7 +210,7 @@ def _parameters(writes: Sequence[ShardWrite]) -> tuple[tuple[object, ...], list[
 
 
 def _incident_columns(writes: Sequence[ShardWrite]) -> list[str]:
-    """What ``APPEND_INCIDENTS`` takes beyond ``APPEND``; nothing if no incident changes."""
+    """What the part of the incidents takes; nothing if no incident changes."""
     relieved = [run_id for write in writes for run_id in write.relieved]
     rows = [row for write in writes for row in incident_rows(write.runs)]
     if not relieved and not rows:

@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 METADATA = MetaData()
 DEFAULT_SHARDS = 8
-REVISION = "0008"
+REVISION = "0009"
 """The last migration: what this release needs."""
 VERSION_TABLE = "saga_journal_version"
 """Where alembic notes which migrations have run."""
@@ -131,8 +131,7 @@ RUN = Table(
     Column("incidents", Text, nullable=False, server_default=text("'[]'")),
     Index("saga_run_launched", "launched_at", "run_id"),
     Index("saga_run_status", "status", "launched_at", "run_id"),
-    Index("saga_run_saga", "saga", "launched_at", "run_id"),
-    Index("saga_run_saga_status", "saga", "status"),
+    Index("saga_run_saga_status", "saga", "status", "launched_at", "run_id"),
     Index("saga_run_open", "shard"),
     Index("saga_run_ended", "ended_at", "run_id"),
 )
@@ -142,6 +141,17 @@ IS_OPEN: ColumnElement[bool] = literal_column("saga_run.open")
 """Whether a run is open, in the words of the indexes that have only such runs: SQLite uses them for no other words, and
 SQLAlchemy would say ``open = 1``.
 """
+
+TALLY = Table(
+    "saga_tally",
+    METADATA,
+    Column("shard", Integer, primary_key=True, autoincrement=False),
+    Column("saga", _Ordered, primary_key=True),
+    Column("status", _Ordered, primary_key=True),
+    Column("archived", Boolean, primary_key=True, autoincrement=False),
+    Column("runs", BigInteger, nullable=False),
+)
+"""How many runs have ended: those its writer added, and, below zero, those that archivers took away; see ``tally``."""
 
 TAG = Table(
     "saga_run_tag",

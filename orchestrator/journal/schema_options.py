@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import Index, Table, text
 
-from orchestrator.journal.schema import AUDITED, EVENT, HOLD, INBOX, RUN, SHARD, TAG
+from orchestrator.journal.schema import AUDITED, EVENT, HOLD, INBOX, RUN, SHARD, TAG, TALLY
 
 _PARTIAL = {
     "saga_run_open": "open",
@@ -21,6 +21,7 @@ _PARTIAL = {
 def complete() -> None:
     """Add the options to the tables."""
     _fill(SHARD, 10)
+    _fill(TALLY, 10)
     _fill(RUN, 70)  # room to update a row where it stands
     TAG.dialect_options["sqlite"]["with_rowid"] = False  # all of it is its key
     INBOX.dialect_options["sqlite"]["autoincrement"] = True  # an id is never used again

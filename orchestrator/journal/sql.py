@@ -25,6 +25,7 @@ from orchestrator.journal import (
     operations,
     postgresql,
     sqlite,
+    tally,
 )
 from orchestrator.journal.bulk_rows import SEND, SEND_POSTGRESQL, SqlBulks
 from orchestrator.journal.database import Database, meaning
@@ -217,7 +218,7 @@ class SqlJournal(SqlBulks, SqlHolds):
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Saga to status to number of runs."""
-        return self._database.read(listing.counts)
+        return self._database.read(tally.counts)
 
     def history(self, run_id: str) -> list[Recorded]:
         """A run's events in order."""
@@ -271,6 +272,10 @@ class SqlJournal(SqlBulks, SqlHolds):
     def verify(self) -> Iterator[str]:
         """Walk every shard's log; one line per thing that is wrong."""
         return log.verify(self._database, self.shards())
+
+    def miscounted(self) -> list[str]:
+        """What ``counts`` has wrong; one line per thing."""
+        return self._database.read(lambda connection: list(tally.miscounted(connection)))
 
     def rebuild(self, summarize: Summarize) -> int:
         """Make the read model anew, a shard at a time; returns the number of runs."""

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from orchestrator.errors import FencedError
+from orchestrator.journal import tally
 from orchestrator.journal.clusters import COLUMNS as INCIDENT_COLUMNS
 from orchestrator.journal.clusters import incident_rows
 from orchestrator.journal.database import Database
@@ -70,6 +71,7 @@ def _write(
             connection.exec_driver_sql(INSERT_EVENTS, [tuple(row) for row in rows])
         except IntegrityError as error:
             raise FencedError(after.shard) from error
+    tally.add_sqlite(connection, tally.ending(write.runs))
     upsert_runs(connection, shown)
     if write.relieved:
         connection.exec_driver_sql(RELIEVE, [(run_id,) for run_id in write.relieved])

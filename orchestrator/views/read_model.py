@@ -30,6 +30,7 @@ def differences(journal: Journal) -> Iterator[str]:
     yield from _rows_against_log(journal)
     yield from _log_without_rows(journal)
     yield from _clusters_against_rows(journal)
+    yield from journal.miscounted()
 
 
 def stuck_runs(journal: Journal) -> Iterator[RunSummary]:

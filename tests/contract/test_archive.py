@@ -16,7 +16,7 @@ from orchestrator.journal.archive_folder import ArchivedRuns, manifests
 from orchestrator.journal.archive_removal import Wanted
 from orchestrator.journal.archiving import ArchiveLimits, Archiver
 from orchestrator.journal.port import Archived, RunFilter
-from orchestrator.journal.schema import ANCHOR, EVENT, INBOX, RUN, TAG
+from orchestrator.journal.schema import ANCHOR, EVENT, INBOX, RUN, TALLY, TAG
 from orchestrator.journal.sql import SqlJournal
 from orchestrator.kernel.messages import Cancel, Signal
 from orchestrator.views.forgotten import Known, forgotten
@@ -140,11 +140,11 @@ def test_only_the_saga_that_was_named(sql_journal: SqlJournal, tmp_path: Path) -
 def test_archiving_twice_gives_the_same_files(sql_journal: SqlJournal, tmp_path: Path) -> None:
     fill(sql_journal, RUNS)
     with sql_journal.engine.connect() as connection:
-        rows = {t: connection.execute(select(t)).mappings().all() for t in (EVENT, RUN)}
+        rows = {t: connection.execute(select(t)).mappings().all() for t in (EVENT, RUN, TALLY)}
     archive(sql_journal, tmp_path / "one")
     with sql_journal.engine.begin() as connection:  # the journal is brought back
-        for name in ("saga_event", "saga_run", "saga_anchor", "saga_archive", "saga_archived_run"):
-            connection.execute(text(f"DELETE FROM {name}"))
+        for name in ("event", "run", "tally", "anchor", "archive", "archived_run"):
+            connection.execute(text(f"DELETE FROM saga_{name}"))
         for table, old in rows.items():
             connection.execute(table.insert(), [dict(row) for row in old])
     assert archive(sql_journal, tmp_path / "two") == len(RUNS)
