@@ -44,14 +44,17 @@ from orchestrator.journal.tags import tagged
 from orchestrator.kernel.summary import RunStatus, RunSummary
 
 _RUNS = select(*(RUN.c[name] for name in COLUMNS))
+_PLACES = select(RUN.c.launched_at, RUN.c.run_id)
 _BY_ID = _RUNS.where(RUN.c.run_id == bindparam("wanted"))
 LAST = chr(0x10FFFF)
 _VALUES = 500
 _NAMED = 5
 """How many runs an ambiguity error names."""
 _LANES = 50
-LOOKED_THROUGH = 5_000
-"""In how many runs one page looks for a text: no index has texts, and a page is to come at once."""
+LOOKED_THROUGH, LOOKED_THROUGH_TAGGED = 5_000, 1_000
+"""In how many runs one page looks for a text: no index has texts, and a page is to come at once. Runs with a tag lie
+scattered, so there it is fewer.
+"""
 
 _After = tuple[float, str] | None
 _Columns = Select[*tuple[Any, ...]]
@@ -81,8 +84,11 @@ def page(connection: Connection, where: RunFilter, cursor: str | None, limit: in
     after = None if cursor is None else read_cursor(cursor)
     if where.text is not None:
         return _mentioning(connection, where, where.text, after, limit)
-    rows = connection.execute(_newest(connection, where, _RUNS, after, limit + 1)).all()
-    return _page(rows, limit)
+    if len(_lanes(where)) == 1:
+        query = _newest(connection, where, _RUNS, after, limit + 1)
+    else:
+        query = _rows_at(_newest(connection, where, _PLACES, after, limit + 1))
+    return _page(connection.execute(query).all(), limit)
 
 
 def _page(rows: Sequence[Row[Any]], limit: int) -> Page:
@@ -90,11 +96,19 @@ def _page(rows: Sequence[Row[Any]], limit: int) -> Page:
     return Page(runs, write_cursor(runs[-1]) if len(rows) > limit and runs else None)
 
 
+def _rows_at(places: _Columns) -> _Columns:
+    """Only the page's rows are read as a whole, and SQLAlchemy has fewer columns to write for each part."""
+    place = places.subquery().c
+    query = _RUNS.where(RUN.c.run_id == place.run_id)
+    return query.order_by(place.launched_at.desc(), place.run_id.desc())
+
+
 def _mentioning(
     connection: Connection, where: RunFilter, wanted: str, after: _After, limit: int
 ) -> Page:
     """The runs with a text among the newest of those that fit otherwise, however rare it is."""
-    newest = _newest(connection, where, _RUNS, after, LOOKED_THROUGH).subquery()
+    number = LOOKED_THROUGH_TAGGED if where.tags else LOOKED_THROUGH
+    newest = _newest(connection, where, _RUNS, after, number).subquery()
     run = newest.c
     texts = (run.run_id, run.key, run.saga, run.reason)
     mentions = or_(*(column.icontains(wanted, autoescape=True) for column in texts))
@@ -102,11 +116,11 @@ def _mentioning(
     rows = connection.execute(query.limit(limit + 1)).all()
     if len(rows) > limit:
         return _page(rows, limit)
-    places = _newest(connection, where, select(*_place(where)), after, LOOKED_THROUGH)
-    last = connection.execute(places.offset(LOOKED_THROUGH - 1).limit(1)).one_or_none()
+    places = _newest(connection, where, select(*_place(where)), after, number)
+    last = connection.execute(places.offset(number - 1).limit(1)).one_or_none()
     if last is None:
         return _page(rows, limit)
-    return Page(tuple(map(summary_of, rows)), _cursor(*last), LOOKED_THROUGH)
+    return Page(tuple(map(summary_of, rows)), _cursor(*last), number)
 
 
 def _newest(
@@ -141,9 +155,10 @@ def _lanes(where: RunFilter) -> list[RunFilter]:
     if elsewhere or not (where.key is where.cluster is where.step is None):
         return [where]
     sagas = (where.saga,) if where.saga is not None else where.sagas
+    also = () if where.saga is None else where.sagas
     statuses = where.status or (get_args(RunStatus) if sagas else ())
     lanes = [
-        replace(where, saga=saga, status=(status,))
+        replace(where, saga=saga, sagas=also, status=(status,))
         for saga in dict.fromkeys(sagas or (None,))
         for status in dict.fromkeys(statuses)
     ]

@@ -6,7 +6,7 @@ Deterministic, and as strict as the others: the same fence, the same JSON, the s
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -23,6 +23,7 @@ from orchestrator.journal.plans import check_same
 from orchestrator.journal.port import (
     Archived,
     ClusterPage,
+    Happened,
     InboxItem,
     Launched,
     LaunchRequest,
@@ -30,13 +31,16 @@ from orchestrator.journal.port import (
     OperationFilter,
     OperationPage,
     Page,
+    Recent,
     Recorded,
     RunFilter,
     ShardWrite,
     Summarize,
     Tenure,
 )
+from orchestrator.journal.recent import happened_of, recent_of
 from orchestrator.journal.records import (
+    Row,
     epoch_after,
     faults,
     recorded,
@@ -249,6 +253,23 @@ class MemoryJournal(MemoryBulks, MemoryHolds):
         with self._lock:
             rows = self._tables.shards[shard].log[after : after + limit]
         return [recorded(row) for row in rows]
+
+    def recent(self, since: float, limit: int) -> Recent:
+        """Every shard's records since a time; see the port."""
+        with self._lock:
+            return recent_of((shard.log for shard in self._tables.shards), since, limit)
+
+    def happened(
+        self, since: float, limit: int, types: Collection[str], sagas: Collection[str] = ()
+    ) -> Happened:
+        """How many records of these types each minute has; see the port."""
+
+        def counted(row: Row) -> bool:
+            return row.type in types and (not sagas or self._tables.runs[row.run_id].saga in sagas)
+
+        with self._lock:
+            logs = [shard.log for shard in self._tables.shards]
+            return happened_of(logs, since, limit, counted)
 
     def operations(
         self, where: OperationFilter, cursor: str | None = None, limit: int = 50

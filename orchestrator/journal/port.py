@@ -5,7 +5,7 @@ The primary key ``(shard, offset)`` decides who can write; leases only decide wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -173,6 +173,20 @@ class Page(msgspec.Struct, frozen=True):
     """In how many runs a text was looked for, if the page ends because of that; else 0."""
 
 
+class Recent(msgspec.Struct, frozen=True):
+    """Records since a time, in order within their shards; all of them from ``covered`` on, in epoch seconds."""
+
+    records: list[Recorded]
+    covered: float
+
+
+class Happened(msgspec.Struct, frozen=True):
+    """How many records of a type are in which minute after the time asked for; all of those from ``covered`` on."""
+
+    numbers: dict[tuple[str, int], int]
+    covered: float
+
+
 class Launched(msgspec.Struct, frozen=True):
     """Whether a launch made a new run, or found the one with its key."""
 
@@ -312,6 +326,16 @@ class ReaderJournal(BulkJournal, HoldJournal, Protocol):
 
     def feed(self, shard: int, after: int, limit: int) -> list[Recorded]:
         """The shard's log from ``after`` on (exclusive), without holes."""
+        ...
+
+    def recent(self, since: float, limit: int) -> Recent:
+        """Every shard's records since a time; of each shard only the last ``limit`` are looked at."""
+        ...
+
+    def happened(
+        self, since: float, limit: int, types: Collection[str], sagas: Collection[str] = ()
+    ) -> Happened:
+        """How many records of these types each minute has, of runs of ``sagas`` if any are named."""
         ...
 
     def operations(

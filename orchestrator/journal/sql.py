@@ -5,7 +5,7 @@ What differs between the two is in ``postgresql``, ``sqlite`` and the launches; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from orchestrator.journal import (
     log,
     operations,
     postgresql,
+    recent,
     sqlite,
     tally,
 )
@@ -35,6 +36,7 @@ from orchestrator.journal.plans import PlanStore
 from orchestrator.journal.port import (
     Archived,
     ClusterPage,
+    Happened,
     InboxItem,
     Launched,
     LaunchRequest,
@@ -42,6 +44,7 @@ from orchestrator.journal.port import (
     OperationFilter,
     OperationPage,
     Page,
+    Recent,
     Recorded,
     RunFilter,
     ShardWrite,
@@ -230,6 +233,22 @@ class SqlJournal(SqlBulks, SqlHolds):
             lambda connection: log.rows_after(connection, shard, after, limit)
         )
         return [recorded(row) for row in rows]
+
+    def recent(self, since: float, limit: int) -> Recent:
+        """Every shard's records since a time; see the port."""
+        shards = self.shards()
+        return self._database.read(
+            lambda connection: recent.recent(connection, shards, since, limit)
+        )
+
+    def happened(
+        self, since: float, limit: int, types: Collection[str], sagas: Collection[str] = ()
+    ) -> Happened:
+        """How many records of these types each minute has; see the port."""
+        shards = self.shards()
+        return self._database.read(
+            lambda connection: recent.happened(connection, shards, since, limit, types, sagas)
+        )
 
     def operations(
         self, where: OperationFilter, cursor: str | None = None, limit: int = 50

@@ -1,6 +1,6 @@
 """How much began and ended in each of the last minutes: the first thing an operator looks at.
 
-Read from the ends of the shards' logs, as ``statistics`` does.
+Counted at the ends of the shards' logs, by the journal.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Collection
 import msgspec
 
 from orchestrator.journal.port import ReaderJournal
-from orchestrator.views.statistics import recent_records, runs_of
 
 EVENTS_MAX = 100_000
 _COUNTED = {
@@ -53,12 +52,8 @@ def pulse(
     last = math.floor(now / 60) * 60.0
     beats = [Beat(last - 60.0 * back) for back in range(minutes - 1, -1, -1)]
     since = beats[0].at
-    records, covered = recent_records(journal, shards, since, events_max)
-    of = runs_of(journal, records)[0] if sagas else {}
-    for record in records:
-        name = _COUNTED.get(record.type)
-        if name is None or (sagas and of.get(record.run_id) not in sagas):
-            continue
-        beat = beats[min(len(beats) - 1, int((record.at - since) // 60))]
-        setattr(beat, name, getattr(beat, name) + 1)
-    return Pulse(tuple(beats), covered > since)
+    found = journal.happened(since, max(1, events_max // shards), _COUNTED, sagas)
+    for (kind, minute), number in found.numbers.items():
+        beat = beats[min(len(beats) - 1, minute)]
+        setattr(beat, _COUNTED[kind], getattr(beat, _COUNTED[kind]) + number)
+    return Pulse(tuple(beats), found.covered > since)

@@ -17,8 +17,6 @@ import msgspec
 from orchestrator.journal.port import ReaderJournal, Recorded, RunFilter
 from orchestrator.kernel import events as ev
 
-_CHUNK, _FIRST_CHUNK = 2_000, 100
-"""Records read at once, more each time: a short window doesn't pay for a long one."""
 _LOOKED_UP = 200
 EVENTS_MAX = 500_000
 """The most events that are read for one answer; beyond, the window gets shorter and says so."""
@@ -102,8 +100,9 @@ def statistics(
 ) -> Statistics:
     """Figures of the last ``window_s`` seconds, of one saga or of all."""
     since = now - window_s
-    recent, covered = recent_records(journal, shards, since, events_max)
-    sagas, launches = runs_of(journal, recent)
+    found = journal.recent(since, max(1, events_max // shards))
+    recent, covered = found.records, found.covered
+    sagas, launches = _runs_of(journal, recent)
     counts = journal.counts()
     if saga is not None:
         counts = {saga: counts[saga]} if saga in counts else {}
@@ -120,19 +119,6 @@ def statistics(
     )
 
 
-def recent_records(
-    journal: ReaderJournal, shards: int, since: float, events_max: int
-) -> tuple[list[Recorded], float]:
-    """Every shard's records since a time, and the time from which on they are all there."""
-    records: list[Recorded] = []
-    covered = since
-    for shard in range(shards):
-        found, from_ = _tail(journal, shard, since, max(1, events_max // shards))
-        records.extend(found)
-        covered = max(covered, from_)
-    return [record for record in records if record.at >= covered], covered
-
-
 def quantiles(values: Iterable[float]) -> Quantiles | None:
     """None without values."""
     ordered = sorted(values)
@@ -146,28 +132,7 @@ def quantiles(values: Iterable[float]) -> Quantiles | None:
     return Quantiles(last, rank(0.5), rank(0.95), rank(0.99), ordered[-1])
 
 
-def _tail(
-    journal: ReaderJournal, shard: int, since: float, limit: int
-) -> tuple[list[Recorded], float]:
-    """The shard's records since a time, and the time from which on they are all there."""
-    end = journal.end(shard)
-    chunks: list[list[Recorded]] = []
-    read, size = 0, _FIRST_CHUNK
-    while end > 0:
-        start = max(0, end - min(size, limit - read))
-        size = min(_CHUNK, size * 2)
-        chunk = [r for r in journal.feed(shard, start, end - start) if r.offset <= end]
-        chunks.append(chunk)
-        read += len(chunk)
-        end = start
-        if max((record.at for record in chunk), default=0.0) < since:
-            break
-        if read >= limit and end > 0:
-            return [record for part in reversed(chunks) for record in part], chunk[0].at
-    return [record for part in reversed(chunks) for record in part], since
-
-
-def runs_of(
+def _runs_of(
     journal: ReaderJournal, records: Iterable[Recorded]
 ) -> tuple[dict[str, str], dict[str, float]]:
     """Each run's saga and launch time: from its launch, or, where that is further back, from its row."""
