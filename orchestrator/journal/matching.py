@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from orchestrator.errors import RunNotFoundError
+from orchestrator.journal import listing
 from orchestrator.journal.listing import ambiguous, read_cursor, write_cursor
 from orchestrator.journal.port import Page, RunFilter
 from orchestrator.kernel.summary import RunSummary
@@ -36,6 +37,13 @@ def page_of(runs: list[RunSummary], where: RunFilter, cursor: str | None, limit:
         place = read_cursor(cursor)
         fitting = [run for run in fitting if (run.launched_at, run.run_id) < place]
     fitting.sort(key=lambda run: (run.launched_at, run.run_id), reverse=True)
+    if where.text is not None:
+        text = where.text.lower()
+        number = listing.LOOKED_THROUGH_TAGGED if where.tags else listing.LOOKED_THROUGH
+        looked_at = fitting[:number]
+        fitting = [run for run in looked_at if _mentions(run, text)]
+        if len(fitting) <= limit and len(looked_at) == number:
+            return Page(tuple(fitting), write_cursor(looked_at[-1]), number)
     shown = tuple(fitting[:limit])
     return Page(shown, write_cursor(shown[-1]) if len(fitting) > limit and shown else None)
 
@@ -61,7 +69,6 @@ def _fits(run: RunSummary, where: RunFilter) -> bool:
         and (not where.ids or run.run_id in where.ids)
         and (where.cluster is None or any(one.cluster == where.cluster for one in run.incidents))
         and all(run.tags.get(name) == value for name, value in where.tags.items())
-        and (where.text is None or _mentions(run, where.text.lower()))
         and (where.step is None or _is_at(run, where.step))
     )
 

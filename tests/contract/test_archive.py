@@ -16,7 +16,7 @@ from orchestrator.journal.archive_folder import ArchivedRuns, manifests
 from orchestrator.journal.archive_removal import Wanted
 from orchestrator.journal.archiving import ArchiveLimits, Archiver
 from orchestrator.journal.port import Archived, RunFilter
-from orchestrator.journal.schema import ANCHOR, EVENT, INBOX, RUN, TALLY, TAG
+from orchestrator.journal.schema import ANCHOR, EVENT, INBOX, RUN, TAG, TALLY
 from orchestrator.journal.sql import SqlJournal
 from orchestrator.kernel.messages import Cancel, Signal
 from orchestrator.views.forgotten import Known, forgotten

@@ -20,6 +20,7 @@ from tests.tables import make_tables
         pytest.param(lambda journal: journal.open_runs(0), id="open runs"),
         pytest.param(lambda journal: journal.runs(RunFilter(stuck=True)), id="stuck"),
         pytest.param(lambda journal: journal.runs(RunFilter(step="charge")), id="step"),
+        pytest.param(lambda journal: journal.counts(), id="counts"),
     ],
 )
 def test_open_runs_are_found_by_their_index(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, delete, inspect, text
@@ -16,8 +17,8 @@ from orchestrator.journal.port import RunFilter
 from orchestrator.journal.schema import METADATA, REVISION, TAG, VERSION_TABLE
 from orchestrator.journal.schema_check import check_schema
 from orchestrator.journal.sql import SqlJournal
-from orchestrator.journal.upgrade import upgrade, upgrade_sql
-from tests.contract.journal_samples import request
+from orchestrator.journal.upgrade import _config, upgrade, upgrade_sql
+from tests.contract.journal_samples import done, request, row, run_in, write
 from tests.contract.tag_samples import index, launch_all
 
 
@@ -51,6 +52,12 @@ def shape(engine: Engine) -> dict[str, object]:
     with engine.connect() as connection:
         rows = connection.execute(text(query)).all()
     return {name: sql for name, sql in rows if not name.startswith(VERSION_TABLE)}
+
+
+def go_back(journal: SqlJournal, to: str) -> None:
+    """Make the tables of an earlier release."""
+    with journal.engine.begin() as connection:
+        command.downgrade(_config(connection=connection), to)
 
 
 def test_the_migrations_make_the_schema_of_the_code(url: str) -> None:
@@ -114,12 +121,28 @@ def test_tags_of_runs_that_are_there_are_indexed_as_a_launch_does_it(url: str) -
         connection.execute(delete(TAG))
         connection.execute(text(fill))
     by_hand = index(journal)
-    with journal.engine.begin() as connection:
-        TAG.drop(connection)
-        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '0007'"))
+    go_back(journal, "0007")
     upgrade(url)
     assert len(launched) > 20
     assert launched == by_hand == index(journal)
+    journal.close()
+
+
+def test_runs_that_have_ended_are_counted(url: str) -> None:
+    upgrade(url)
+    journal = SqlJournal(url)
+    for shard, status in enumerate(("completed", "completed", "compensated")):
+        run = run_in(shard, 8)
+        tenure = journal.begin_tenure(shard, "one", 1.0)
+        ended = row(run, 8, status, saga=f"saga-{shard}", ended_at=2.0)
+        journal.append([write(tenure, [(run, done())], [ended])])
+    journal.launch([request("one")])
+    counted = journal.counts()
+    go_back(journal, "0008")
+    upgrade(url)
+    assert journal.counts() == counted
+    assert len(counted) == 4
+    assert journal.miscounted() == []
     journal.close()
 
 
