@@ -49,7 +49,8 @@ def fill(connection: Connection, runs: int, shards: int, now: float) -> None:
         SELECT 'region', CAST(n % 50 AS text), {at}, {run_id} FROM {series} WHERE n % 4 = 0"""
     tally = """
         INSERT INTO saga_tally (shard, saga, status, archived, runs)
-        SELECT shard, saga, status, false, count(*) FROM saga_run WHERE NOT saga_run.open GROUP BY shard, saga, status"""
+        SELECT shard, saga, status, false, count(*) FROM saga_run WHERE NOT saga_run.open
+        GROUP BY shard, saga, status"""
     events = [
         f"""
         INSERT INTO saga_event (shard, "offset", run_id, type, schema_version, at, actor, data, hash)

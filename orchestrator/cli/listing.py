@@ -13,7 +13,7 @@ from orchestrator.cli import options as opt
 from orchestrator.cli.invocation import Invocation, invocation
 from orchestrator.cli.looks import ago, short_ids, status_text
 from orchestrator.cli.output import table
-from orchestrator.cli.sources import ArchivePath, source
+from orchestrator.cli.sources import ArchivePath, Source, source
 from orchestrator.journal.port import Page, RunFilter
 from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.redaction import Curtains
@@ -40,12 +40,21 @@ def list_runs(
     """List runs, newest first."""
     call = invocation(context)
     kept = source(call, archive)
-    page = kept.runs(replace(where, step=step), cursor, limit)
+    page = _filled(kept, replace(where, step=step), cursor, limit)
     page = replace(page, runs=Curtains(kept).rows(page.runs))
     if call.out.json:
         call.out.data({"runs": page.runs, "cursor": page.cursor})
         return
     _show(call, page)
+
+
+def _filled(kept: Source, where: RunFilter, cursor: str | None, limit: int) -> Page:
+    """A page; a text is looked for until it's full, or all runs were looked at."""
+    page = kept.runs(where, cursor, limit)
+    while page.looked_at and page.cursor and len(page.runs) < limit:
+        more = kept.runs(where, page.cursor, limit - len(page.runs))
+        page = replace(more, runs=(*page.runs, *more.runs))
+    return page
 
 
 def _show(call: Invocation, page: Page) -> None:

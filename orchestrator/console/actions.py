@@ -191,7 +191,11 @@ class Actions:
     def matching(self, who: Principal, where: RunFilter) -> tuple[list[RunSummary], bool]:
         """The newest runs that fit, and whether more do."""
         page = self._desk.runs(who, where, None, BULK_MAX)
-        return list(page.runs), page.cursor is not None
+        found = list(page.runs)
+        while page.looked_at and page.cursor and len(found) < BULK_MAX:
+            page = self._desk.runs(who, where, page.cursor, BULK_MAX - len(found))
+            found += page.runs
+        return found, page.cursor is not None
 
     def _item(
         self,

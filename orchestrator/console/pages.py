@@ -114,6 +114,7 @@ def runs(
     values = {
         "runs": found.runs,
         "cursor": found.cursor,
+        "looked_at": found.looked_at,
         "elsewhere": None if found.runs else _named(parts, who, where),
         "paged": bool(cursor),
         "where": where,

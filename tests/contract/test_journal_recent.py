@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.journal import recent
 from orchestrator.journal.port import Journal
+from orchestrator.kernel.events import Event
 from tests.contract.journal_samples import completed, done, launched, row, run_in, write
 
 
@@ -14,7 +15,7 @@ def fill(journal: Journal) -> None:
     for shard, saga in ((0, "a"), (2, "b")):
         run, later = run_in(shard), run_in(shard, number=1)
         tenure = journal.begin_tenure(shard, "one", 0.0)
-        events = [(run, launched(run, at=0.0))]
+        events: list[tuple[str, Event]] = [(run, launched(run, at=0.0))]
         events += [(run, done(at=10.0 * n)) for n in range(60)]
         events.insert(31, (later, launched(later, at=300.0)))
         events.append((run, completed(at=600.0)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -12,6 +13,7 @@ from orchestrator.journal.archive_removal import Wanted
 from orchestrator.journal.archiving import Archiver
 from orchestrator.journal.port import Journal
 from orchestrator.journal.sql import SqlJournal
+from orchestrator.kernel.summary import RunStatus
 from orchestrator.views.read_model import differences
 from orchestrator.views.replay import row_of
 from tests.contract.archive_samples import DAY, NOW, fill
@@ -21,7 +23,7 @@ from tests.contract.journal_samples import completed, done, request, row, run_in
 def test_a_run_is_counted_once_however_often_it_is_written(journal: Journal) -> None:
     run = run_in(1)
     tenure = started(journal, run)
-    ended = {"open": False, "ended_at": 3.0}
+    ended: dict[str, Any] = {"open": False, "ended_at": 3.0}
     for events, shown, counted in (
         ([done()], row(run, status="stuck"), "stuck"),
         ([completed()], row(run, status="completed", **ended), "completed"),
@@ -38,12 +40,14 @@ def test_a_run_is_counted_once_however_often_it_is_written(journal: Journal) -> 
 
 def test_runs_of_several_shards_and_sagas_add_up(journal: Journal) -> None:
     tenures = [journal.begin_tenure(shard, "one", 1.0) for shard in range(3)]
+    ends: tuple[tuple[str, RunStatus], ...] = (
+        *(("a", "completed"), ("a", "completed")),
+        *(("a", "compensated"), ("b", "completed")),
+    )
     rows = [
         row(run_in(shard, number=n), status=status, saga=saga, ended_at=3.0)
         for shard in range(3)
-        for n, (saga, status) in enumerate(
-            [("a", "completed"), ("a", "completed"), ("a", "compensated"), ("b", "completed")]
-        )
+        for n, (saga, status) in enumerate(ends)
     ]
     journal.launch([request("waits")])
     journal.append(

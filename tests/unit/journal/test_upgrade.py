@@ -18,6 +18,7 @@ from orchestrator.journal.schema import METADATA, REVISION, TAG, VERSION_TABLE
 from orchestrator.journal.schema_check import check_schema
 from orchestrator.journal.sql import SqlJournal
 from orchestrator.journal.upgrade import _config, upgrade, upgrade_sql
+from orchestrator.kernel.summary import RunStatus
 from tests.contract.journal_samples import done, request, row, run_in, write
 from tests.contract.tag_samples import index, launch_all
 
@@ -131,7 +132,8 @@ def test_tags_of_runs_that_are_there_are_indexed_as_a_launch_does_it(url: str) -
 def test_runs_that_have_ended_are_counted(url: str) -> None:
     upgrade(url)
     journal = SqlJournal(url)
-    for shard, status in enumerate(("completed", "completed", "compensated")):
+    ends: tuple[RunStatus, ...] = ("completed", "completed", "compensated")
+    for shard, status in enumerate(ends):
         run = run_in(shard, 8)
         tenure = journal.begin_tenure(shard, "one", 1.0)
         ended = row(run, 8, status, saga=f"saga-{shard}", ended_at=2.0)
