@@ -142,6 +142,9 @@ IS_OPEN: ColumnElement[bool] = literal_column("saga_run.open")
 SQLAlchemy would say ``open = 1``.
 """
 
+OF_SHARD: ColumnElement[int] = literal_column("+saga_event.shard", Integer)
+"""The shard of events whose runs are named: so SQLite goes by the index of runs, not through all of the shard's log."""
+
 TALLY = Table(
     "saga_tally",
     METADATA,
