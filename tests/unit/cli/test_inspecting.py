@@ -7,6 +7,7 @@ import pytest
 from orchestrator.cli.group import hoisted
 from orchestrator.cli.looks import short_ids
 from orchestrator.cli.parsing import age_s, moment
+from orchestrator.journal import listing
 from tests.unit.cli.stage import Stage
 
 
@@ -59,6 +60,18 @@ def test_list_pages_by_cursor(stage: Stage) -> None:
     assert [run["run_id"] for run in first["runs"] + second["runs"]] == ["run2", "run1", "run0"]
     assert second["cursor"] is None
     assert first["cursor"] in stage.run("list", "--limit", "2").output
+
+
+def test_a_text_is_looked_for_in_all_runs(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "LOOKED_THROUGH", 2)
+    for number in range(9):
+        stage.clock += 1
+        stage.launch(f"{'odd' if number % 4 else 'rare'}{number}")
+    assert listed(stage, "--text", "rare") == {"rare0", "rare4", "rare8"}
+    first = stage.json("list", "--text", "rare", "--limit", "2")
+    assert [run["run_id"] for run in first["runs"]] == ["rare8", "rare4"]
+    assert listed(stage, "--text", "rare", "--cursor", first["cursor"]) == {"rare0"}
+    assert listed(stage, "--text", "nowhere") == set()
 
 
 def test_json_has_every_field_whatever_its_value(stage: Stage) -> None:

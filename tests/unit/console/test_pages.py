@@ -12,6 +12,7 @@ from orchestrator.console import Role
 from orchestrator.console.bars import bars
 from orchestrator.console.overview import lines
 from orchestrator.console.rendering import MARKS, TONES, ago
+from orchestrator.journal import listing
 from orchestrator.journal.bulk import BulkState, Outcome
 from orchestrator.kernel import events as ev
 from orchestrator.kernel.state import Status
@@ -117,6 +118,28 @@ def test_a_list_goes_on_in_pages(desks: Desks) -> None:
     assert "saga=shop" in older
     assert "run0000" not in page
     assert "run0000" in client.get(older).text
+
+
+def test_a_search_that_ends_early_says_so_and_goes_on(
+    desks: Desks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "LOOKED_THROUGH", 3)
+    desks.stuck("rare0000")
+    for number in range(4):
+        desks.clock += 1
+        desks.launch(f"odd{number}")
+    client = desks.browser()
+    page = client.get("/runs?text=rare").text
+    assert "looked for in 3 runs, none of which has it" in text_of(page)
+    assert "No run fits" not in page
+    [older] = [link for link in links(page) if "cursor=" in link]
+    further = client.get(older).text
+    assert "rare0000" in further
+    assert "looked for" not in further
+    answer = client.get("/api/v1/runs?text=rare").json()
+    assert (answer["runs"], answer["looked_at"]) == ([], 3)
+    assert client.get("/api/v1/runs?text=odd").json()["looked_at"] == 3
+    assert "Retry 1 run" in client.get("/bulk?operation=retry&text=rare").text
 
 
 def test_an_action_is_previewed_then_taken(desks: Desks) -> None:
