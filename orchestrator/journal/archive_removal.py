@@ -27,7 +27,6 @@ from orchestrator.journal.schema import (
     EVENT,
     INBOX,
     IS_OPEN,
-    OF_SHARD,
     RUN,
 )
 from orchestrator.journal.tags import remove as remove_tags
@@ -174,7 +173,7 @@ def remove(
     _anchor(connection, shard, stretches_of(rows, hashes_before(connection, rows)))
     tagged = ((run, still[run].launched_at, still[run].tags) for run in same)
     remove_tags(connection, tag_rows(tagged))
-    connection.execute(delete(EVENT).where(shard == OF_SHARD, EVENT.c.run_id.in_(same)))
+    connection.execute(delete(EVENT).where(of_shard(shard), EVENT.c.run_id.in_(same)))
     connection.execute(delete(RUN).where(RUN.c.shard == shard, RUN.c.run_id.in_(same)))
     gone = Counter((shard, still[run].saga, still[run].status) for run in same)
     tally.add(connection, {place: -runs for place, runs in gone.items()}, archived=True)
@@ -211,7 +210,7 @@ def _fit(wanted: Wanted) -> list[ColumnElement[bool]]:
 
 def _unchanged(connection: Connection, shard: int, streams: dict[str, list[LogRow]]) -> list[str]:
     """Those of the runs whose records are exactly these, none of them the last of its shard."""
-    query = select(EVENT).where(shard == OF_SHARD, EVENT.c.run_id.in_(streams))
+    query = select(EVENT).where(of_shard(shard), EVENT.c.run_id.in_(streams))
     found: dict[str, list[LogRow]] = {}
     for row in connection.execute(query.order_by(EVENT.c.offset)):
         found.setdefault(row.run_id, []).append(LogRow._make(row))

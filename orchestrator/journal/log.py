@@ -81,7 +81,7 @@ def rows_of_runs(
     if database.is_postgresql:
         query = f"SELECT {_COLUMNS} FROM saga_event WHERE shard = %s AND run_id = ANY(%s) {order}"  # noqa: S608
         return connection.exec_driver_sql(query, (shard, run_ids)).fetchall()
-    marks = ", ".join("?" * len(run_ids))  # and `+shard`: see `schema.OF_SHARD`
+    marks = ", ".join("?" * len(run_ids))  # and `+shard`: see `schema.of_shard`
     query = f"SELECT {_COLUMNS} FROM saga_event WHERE +shard = ? AND run_id IN ({marks}) {order}"  # noqa: S608
     return connection.exec_driver_sql(query, (shard, *run_ids)).fetchall()
 

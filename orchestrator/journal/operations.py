@@ -13,7 +13,7 @@ from orchestrator.errors import IllegalEventError, InvalidInputError
 from orchestrator.journal.log import CHUNK
 from orchestrator.journal.port import Operated, OperationFilter, OperationPage, Recorded
 from orchestrator.journal.records import Row, link, recorded
-from orchestrator.journal.schema import ANCHOR, AUDITED, EVENT, OF_SHARD, RUN
+from orchestrator.journal.schema import ANCHOR, AUDITED, EVENT, RUN, of_shard
 from orchestrator.kernel.asked import OPERATION_OF, OPERATIONS, operation_of
 
 _PLACE = (EVENT.c.at, EVENT.c.shard, EVENT.c.offset)
@@ -42,7 +42,7 @@ def altered(connection: Connection, shard: int, run_ids: Sequence[str]) -> dict[
     rows: list[Row] = []
     for start in range(0, len(run_ids), CHUNK):
         query = select(EVENT).where(
-            shard == OF_SHARD, EVENT.c.run_id.in_(run_ids[start : start + CHUNK])
+            of_shard(shard), EVENT.c.run_id.in_(run_ids[start : start + CHUNK])
         )
         rows += (Row._make(row) for row in connection.execute(query.order_by(EVENT.c.offset)))
     before = [row.offset - 1 for row in rows]

@@ -142,9 +142,6 @@ IS_OPEN: ColumnElement[bool] = literal_column("saga_run.open")
 SQLAlchemy would say ``open = 1``.
 """
 
-OF_SHARD: ColumnElement[int] = literal_column("+saga_event.shard", Integer)
-"""The shard of events whose runs are named: so SQLite goes by the index of runs, not through all of the shard's log."""
-
 TALLY = Table(
     "saga_tally",
     METADATA,
@@ -268,3 +265,10 @@ ANCHOR = Table(
     Column("hash", Text, nullable=False),
 )
 """Stretches of a shard's log that were archived: the hash of the record before, and of the last one in it."""
+
+
+def of_shard(shard: int) -> ColumnElement[bool]:
+    """The condition for events of a shard whose runs are named, too: so SQLite goes by the index of runs, not through
+    all of the shard's log.
+    """
+    return literal_column("+saga_event.shard", Integer) == shard

@@ -41,7 +41,10 @@ _FILL = text("""
     SELECT shard, saga, status, false, count(*) FROM saga_run WHERE shard = :shard AND NOT saga_run.open
     GROUP BY shard, saga, status
 """)
-_ENDED_BEFORE = "SELECT shard, saga, status FROM saga_run WHERE run_id = ? AND NOT saga_run.open"
+_ENDED_BEFORE = """
+    SELECT shard, saga, status FROM saga_run WHERE run_id IN ({ids}) AND NOT saga_run.open
+"""
+_VALUES = 500
 _COUNTS = text("""
     SELECT saga, status, CAST(sum(runs) AS bigint) FROM (
         SELECT saga, status, 1 AS runs FROM saga_run WHERE saga_run.open
@@ -81,9 +84,11 @@ def columns(runs: Sequence[RunSummary]) -> list[str]:
 def add_sqlite(connection: Connection, runs: Sequence[RunSummary]) -> None:
     """Count what a turn is about to write, before its rows are written."""
     changed = _ended(runs)
-    for run in runs:
-        for row in connection.exec_driver_sql(_ENDED_BEFORE, (run.run_id,)):
-            changed[row.shard, row.saga, row.status] -= 1
+    for start in range(0, len(runs), _VALUES):
+        ids = tuple(run.run_id for run in runs[start : start + _VALUES])
+        query = _ENDED_BEFORE.format(ids=", ".join("?" * len(ids)))
+        for shard, saga, status in connection.exec_driver_sql(query, ids).all():
+            changed[shard, saga, status] -= 1
     add(connection, changed)
 
 
