@@ -28,6 +28,7 @@ from orchestrator.journal.schema import (
     INBOX,
     IS_OPEN,
     RUN,
+    of_shard,
 )
 from orchestrator.journal.tags import remove as remove_tags
 from orchestrator.journal.tags import tag_rows
