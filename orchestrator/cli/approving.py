@@ -32,7 +32,7 @@ def list_approvals(context: typer.Context, *, saga: opt.Saga = None) -> None:
     call = invocation(context)
     found = call.client.approvals.list(() if saga is None else (saga,))
     shown = [call.curtains.approval(one) for one in found]
-    bulks = [one for one in call.client.bulk.list() if one.state == "waiting"]
+    bulks = [one for one in call.client.bulk.list() if one.awaits_second(call.now())]
     bulks = [one for one in bulks if saga is None or saga in one.sagas]
     if call.out.json:
         call.out.data({"approvals": shown, "bulks": bulks})

@@ -61,6 +61,7 @@ def for_many(
     if step is not None:
         where = msgspec.structs.replace(where, step=step)
     runs = list(_matching(call, where))
+    message = msgspec.structs.replace(message, bulk=msg.MANY)
     _foretell(call, runs, message, dry_run=dry_run)
     if dry_run:
         return
@@ -71,7 +72,7 @@ def for_many(
     for run in runs:
         try:
             before = call.journal.history(run.run_id)
-            call.client.operate(run.run_id, msgspec.structs.replace(message, bulk=msg.MANY))
+            call.client.operate(run.run_id, message)
         except (OperationRefusedError, RunNotFoundError) as error:
             refused.append(Refusal(run.run_id, str(error)))
         else:
@@ -87,21 +88,30 @@ def for_many(
 def foretell_many(
     call: Invocation, where: RunFilter, message: msg.Operation, *, yes: bool, dry_run: bool
 ) -> bool:
-    """Show which runs fit and what would happen, and ask; whether to go on."""
+    """Show which runs fit and what a recorded operation would do, and ask; whether to go on."""
     runs = list(_matching(call, where))
-    _foretell(call, runs, message, dry_run=dry_run)
+    _foretell(call, runs, message, dry_run=dry_run, recorded=True)
     if not dry_run and runs and not yes:
         _ask(call, msg.operation_name(message), len(runs))
     return not dry_run and bool(runs)
 
 
 def _foretell(
-    call: Invocation, runs: list[RunSummary], message: msg.Operation, *, dry_run: bool
+    call: Invocation,
+    runs: list[RunSummary],
+    message: msg.Operation,
+    *,
+    dry_run: bool,
+    recorded: bool = False,
 ) -> None:
     if not dry_run and (call.out.json or not runs):
         return
     name = msg.operation_name(message)
     foretold = gathered(_previews(call, runs, message))
+    if recorded:
+        sagas = tuple({run.saga for run in runs})
+        whole = call.client.two_people.whole(name, sagas)
+        foretold = msgspec.structs.replace(foretold, second=0, whole=whole)
     if call.out.json:
         call.out.data({"operation": name, "matched": len(runs), "preview": foretold})
     else:

@@ -8,8 +8,9 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from orchestrator.cli.looks import LOOKS
-from orchestrator.kernel.preview import Action, Preview
+from orchestrator.kernel.preview import Action, Preview, Second
 from orchestrator.views.gathered import Gathered
+from orchestrator.views.spans import span_text
 
 _KINDS = {
     "do": "",
@@ -39,6 +40,17 @@ def preview_page(seen: Preview) -> Iterator[RenderableType]:
         yield _line("ends", f"{seen.ends}, if each of these succeeds", LOOKS[seen.ends].style)
     for warning in seen.warnings:
         yield _line("warning", warning, "bold yellow")
+    if seen.second is not None:
+        yield _line("second", second_text(seen.second), "yellow")
+
+
+def second_text(second: Second) -> str:
+    """That it takes two people, and how the other approves it."""
+    who = f"one of {', '.join(second.approvers)}" if second.approvers else "another person"
+    return (
+        f"it takes two people: this only asks for it, and within {span_text(second.expires_s)} {who}"
+        " has to approve it, see `saga approvals list`"
+    )
 
 
 def gathered_page(seen: Gathered) -> Iterator[RenderableType]:
@@ -52,6 +64,10 @@ def gathered_page(seen: Gathered) -> Iterator[RenderableType]:
         yield _line("refused", f"{number} x {why}", "red")
     for warning, number in seen.warnings.items():
         yield _line("warning", f"{number} x {warning}", "bold yellow")
+    if seen.whole is not None:
+        yield _line("second", second_text(seen.whole), "yellow")
+    elif seen.second:
+        yield _line("second", f"{seen.second} of them each wait for a second person", "yellow")
 
 
 def _actions(label: str, actions: Iterable[Action]) -> Iterator[Text]:

@@ -145,7 +145,7 @@ class Bulks:
             )
         if what == "approved":
             NOBODY.check(bulk.message.actor, self._actor)
-            if self._clock() > bulk.expires_at:
+            if not bulk.awaits_second(self._clock()):
                 raise OperationRefusedError(
                     "the bulk operation has waited too long for a second person: start it again"
                 )

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from orchestrator.client.approvals import Approvals
 from orchestrator.client.bulk import Bulks
 from orchestrator.client.hold import Holds
+from orchestrator.client.options import ClientOptions
 from orchestrator.client.run import Run
 from orchestrator.client.traced import sending, traced
 from orchestrator.definition.saga import Saga
@@ -37,22 +38,13 @@ from orchestrator.kernel import messages as msg
 from orchestrator.kernel.evolve import fold
 from orchestrator.kernel.preview import Preview
 from orchestrator.kernel.program import Program
-from orchestrator.kernel.second import possible, preview
+from orchestrator.kernel.second import TwoPeople, possible, preview
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.summary import RunSummary
 from orchestrator.telemetry.tracing import launching
 
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
-
-
-class ClientOptions(msgspec.Struct, frozen=True):
-    """Who the client speaks for, and its limits."""
-
-    actor: str = ""
-    """Recorded with every launch and every operation."""
-    payload_limit_bytes: int = 1024 * 1024
-    """The largest input or signal, encoded."""
 
 
 class Client:
@@ -297,12 +289,17 @@ class Client:
     def _actor(self) -> str:
         return self._options.actor
 
+    @property
+    def two_people(self) -> TwoPeople:
+        """What previews call an operation that takes two people."""
+        return self._options.two_people
+
     def preview(self, run_id: str, operation: msg.Asked | msg.Signal) -> Preview:
         """What an operation would do now, found by the kernel on a copy of the run's state.
 
         Raises ``RunNotFoundError``, also while no coordinator has taken the run yet.
         """
-        return preview(self.state(run_id), operation)
+        return preview(self.state(run_id), operation, self.two_people)
 
     def operate(self, run_id: str, operation: msg.Asked | msg.Signal) -> None:
         """Send an operation that was made, and perhaps previewed, as a message.

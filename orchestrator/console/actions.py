@@ -126,10 +126,14 @@ class Actions:
         )
         return Launched(self._desk.row(who, run.id), run.created)
 
-    def preview(self, who: Principal, run: str, operation: OperationName, asked: Asked) -> Preview:
-        """What an operation would do. Raises ``RunNotFoundError``, ``InvalidInputError``."""
+    def preview(
+        self, who: Principal, run: str, operation: OperationName, asked: Asked, *, bulk: str = ""
+    ) -> Preview:
+        """What an operation would do, by itself or as one of many. Raises ``RunNotFoundError``,
+        ``InvalidInputError``.
+        """
         row = self._desk.row(who, run)
-        message = asked.message(operation, at=self._desk.clock(), actor=who.name)
+        message = asked.message(operation, at=self._desk.clock(), actor=who.name, bulk=bulk)
         seen = self._desk.clients(who.name).preview(row.run_id, message)
         return self._desk.preview(who, row, seen)
 
@@ -166,13 +170,15 @@ class Actions:
         more: bool,
     ) -> Foreseen:
         """What an operation would do to many runs."""
+        begun = [run for run in runs if run.status != "accepted"]
         seen = [
             (run.run_id, preview.length, preview)
-            for run in runs
-            if run.status != "accepted"
-            for preview in (self.preview(who, run.run_id, operation, asked),)
+            for run in begun
+            for preview in (self.preview(who, run.run_id, operation, asked, bulk=MANY),)
         ]
-        total = gathered(preview for _, _, preview in seen)
+        rule = self._desk.clients(who.name).two_people
+        whole = rule.whole(operation, tuple({run.saga for run in begun}))
+        total = gathered((preview for _, _, preview in seen), whole)
         return Foreseen(operation, len(seen), more, total, tuple(seen))
 
     def act_on_many(

@@ -30,7 +30,8 @@ class ApprovalDesk:
     def waiting(self, who: Principal) -> Waiting:
         """What waits, of the sagas that they may see."""
         found = self._desk.clients(who.name).approvals.list(who.sagas)
-        bulks = [bulk for bulk in self._bulks.list(who) if bulk.state == "waiting"]
+        now = self._desk.clock()
+        bulks = [bulk for bulk in self._bulks.list(who) if bulk.awaits_second(now)]
         return Waiting([self._seen(who, one) for one in found], bulks)
 
     def of_run(self, who: Principal, run: str) -> Sequence[Approval]:

@@ -5,17 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import msgspec
+from msgspec.structs import replace
 
 from orchestrator.client import Client
 from orchestrator.console.requests import OperationName
-from orchestrator.errors import RunNotFoundError
+from orchestrator.errors import OperationRefusedError, RunNotFoundError
 from orchestrator.kernel import messages as msg
+from orchestrator.kernel.second import possible
+from orchestrator.kernel.state import RunState
 from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.advice import Advice
 from orchestrator.views.look import RunLook
 from orchestrator.views.steps import steps_of
 
 _ENDED = frozenset({"completed", "compensated"})
+_OF_RUN: dict[str, type[msg.Compensate | msg.Cancel | msg.Pause | msg.Resume]] = {
+    "compensate": msg.Compensate,
+    "cancel": msg.Cancel,
+    "pause": msg.Pause,
+    "resume": msg.Resume,
+}
+_OF_STEP: dict[str, type[msg.Skip | msg.Forget | msg.Acknowledge]] = {
+    "skip": msg.Skip,
+    "forget": msg.Forget,
+    "acknowledge": msg.Acknowledge,
+}
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -27,18 +41,23 @@ class Offer(msgspec.Struct, frozen=True):
     query: dict[str, str]
     first: bool = False
     """It is what most would do."""
+    two_people: bool = False
+    """It is only asked for, and waits for a second person."""
 
 
 def offers(client: Client, run: RunSummary, look: RunLook, now: float) -> list[Offer]:
     """The operations that the run's state allows."""
+    try:
+        state = client.state(run.run_id)
+    except RunNotFoundError:  # no coordinator has taken it yet
+        return []
     found = [_advised(advice) for advice in look.advice if advice.step]
     found += list(_unacknowledged(run))
     found += list(_signals(look))
     found += list(_budgets(look))
-    if run.status in _ENDED and not run.parked:
-        return found
-    found += list(_whole_run(client, run, now))
-    return found
+    if run.status not in _ENDED or run.parked:
+        found += [offer for offer in _whole_run(run) if _is_possible(state, offer, now)]
+    return [replace(offer, two_people=_takes_two(client, state, offer, now)) for offer in found]
 
 
 def _advised(advice: Advice) -> Offer:
@@ -84,30 +103,43 @@ def _unacknowledged(run: RunSummary) -> Iterator[Offer]:
             yield Offer("acknowledge", f"Acknowledge {one.step}", effect, {"step": one.step})
 
 
-def _whole_run(client: Client, run: RunSummary, now: float) -> Iterator[Offer]:
-    whole: list[tuple[Offer, msg.Operation]] = [
-        (
-            Offer("retry", "Retry now", "try all that is parked or backs off again", {}),
-            msg.Retry(at=now),
-        ),
-        (
-            Offer("compensate", "Compensate the run", "give up and undo it", {}),
-            msg.Compensate(at=now),
-        ),
-        (
-            Offer("resume", "Resume the run", "have it go on", {}, first=True),
-            msg.Resume(at=now),
-        ),
-        (
-            Offer("pause", "Pause the run", "have it stand still; nothing new is sent", {}),
-            msg.Pause(at=now),
-        ),
-        (Offer("cancel", "Cancel the run", "stop it and undo what it did", {}), msg.Cancel(at=now)),
-    ]
-    for offer, operation in whole:
-        try:
-            refused = client.preview(run.run_id, operation).refused
-        except RunNotFoundError:  # no coordinator has taken it yet
-            return
-        if not refused and not (offer.operation == "retry" and len(run.parked) == 1):
-            yield offer
+def _whole_run(run: RunSummary) -> Iterator[Offer]:
+    if len(run.parked) != 1:  # else its step has an offer of its own
+        yield Offer("retry", "Retry now", "try all that is parked or backs off again", {})
+    yield Offer("compensate", "Compensate the run", "give up and undo it", {})
+    yield Offer("resume", "Resume the run", "have it go on", {}, first=True)
+    yield Offer("pause", "Pause the run", "have it stand still; nothing new is sent", {})
+    yield Offer("cancel", "Cancel the run", "stop it and undo what it did", {})
+
+
+def _is_possible(state: RunState, offer: Offer, now: float) -> bool:
+    message = _message(offer, now)
+    assert message is not None, offer.operation
+    try:
+        possible(state, message)
+    except OperationRefusedError:
+        return False
+    return True
+
+
+def _takes_two(client: Client, state: RunState, offer: Offer, now: float) -> bool:
+    message = _message(offer, now)
+    return message is not None and client.two_people.needed(state, message)
+
+
+def _message(offer: Offer, now: float) -> msg.Operation | None:
+    """What it would send, but for what is still to be filled in; None for a signal."""
+    name, step = offer.operation, offer.query.get("step", "")
+    if name in _OF_RUN:
+        return _OF_RUN[name](at=now)
+    if name in _OF_STEP:
+        return _OF_STEP[name](at=now, step=step)
+    match name:
+        case "retry":
+            return msg.Retry(at=now, step=step or None)
+        case "resolve":
+            return msg.Resolve(at=now, step=step, undone="undone" in offer.query)
+        case "budget":
+            return msg.Budget(at=now, step=step, attempts=1)
+        case _:
+            return None

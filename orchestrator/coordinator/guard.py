@@ -47,7 +47,9 @@ class Guard:
         return second.take(run, message, self._rule, approved_by=by)
 
     def held(self, bulk: Bulk, now: float) -> Bulk | None:
-        """A bulk operation as one that waits for a second person; None if it needs none, or has one."""
+        """A bulk operation as one that waits for a second person, or whose time for that is over; None if it needs
+        none, or has one.
+        """
         name = msg.operation_name(bulk.message)
         if not self._rule.of_many(name, bulk.sagas):
             return None
@@ -58,7 +60,7 @@ class Guard:
             except OperationRefusedError as error:
                 why = str(error)
             else:
-                return None
+                return _too_late(bulk, now) if _is_late(bulk, now) else None
         note = BulkNote(now, "waits for a second person", reason=why)
         expires_at = bulk.expires_at or now + self._rule.expires_s
         return replace(
@@ -81,9 +83,24 @@ class Guard:
             self._rule.check(bulk.message.actor, bulk.second)
         except (BulkNotFoundError, OperationRefusedError):
             return None
+        if not bulk.wave:  # nothing of it was sent, and its approval may have come too late
+            return None
         items = self._journal.bulk_items(bulk.id, limit=bulk.total)
         parts = {item.run_id: bulk.part(item.run_id, bulk.created_at) for item in items}
         if len(self._approved) >= _KNOWN_MAX:
             self._approved.clear()
         approved = self._approved[bulk_id] = _Approved(bulk.second, parts)
         return approved
+
+
+def _is_late(bulk: Bulk, now: float) -> bool:
+    """Whether it was approved when its time was over, whatever the clock of who approved it said. Once it has begun,
+    it may take as long as it takes.
+    """
+    return not bulk.wave and bool(bulk.expires_at) and now > bulk.expires_at
+
+
+def _too_late(bulk: Bulk, now: float) -> Bulk:
+    why = f"{bulk.second} approved it when its time was over: start it again"
+    note = BulkNote(now, "aborted", reason=why)
+    return replace(bulk, state="aborted", second="", why=why, notes=(*bulk.notes, note))

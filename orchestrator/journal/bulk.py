@@ -89,6 +89,10 @@ class Bulk(msgspec.Struct, frozen=True):
         """When it was asked for."""
         return self.message.at
 
+    def awaits_second(self, now: float) -> bool:
+        """Whether it waits for a second person who may still approve it."""
+        return self.state == "waiting" and now <= self.expires_at
+
     def part(self, run_id: str, at: float) -> BulkOperation:
         """What a run is sent."""
         return replace(self.message, at=at, request=self.request(run_id), bulk=self.id)

@@ -63,6 +63,15 @@ class Change(msgspec.Struct, frozen=True):
     after: str
 
 
+class Second(msgspec.Struct, frozen=True):
+    """It takes two people: what is sent only asks for it, and waits for the second."""
+
+    approvers: tuple[str, ...]
+    """Who may be the second person; anybody else than the first, if nobody is named."""
+    expires_s: float
+    """How long it waits."""
+
+
 class Preview(msgspec.Struct, frozen=True):
     """What an operation would do."""
 
@@ -94,6 +103,8 @@ class Preview(msgspec.Struct, frozen=True):
     ends: RunStatus
     """The run's status when all of ``undoes`` has happened."""
     warnings: tuple[str, ...]
+    second: Second | None = None
+    """It would only be asked for; all above is what follows once another person has approved it."""
 
 
 def preview(run: RunState, operation: msg.Operation | msg.Signal) -> Preview:

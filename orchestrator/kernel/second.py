@@ -22,7 +22,7 @@ from orchestrator.kernel.decide import Turn, carried_out, react
 from orchestrator.kernel.evolve import evolve
 from orchestrator.kernel.operate import operate, refusal
 from orchestrator.kernel.operate import possible as _possible
-from orchestrator.kernel.preview import Preview, nothing
+from orchestrator.kernel.preview import Preview, Second, nothing
 from orchestrator.kernel.preview import preview as _preview
 from orchestrator.kernel.state import RunState
 
@@ -61,6 +61,15 @@ class TwoPeople(msgspec.Struct, frozen=True):
         """Whether this operation on runs of these sagas takes two people as a whole."""
         named = {operation, BULK} & self.operations
         return bool(named) and (not self.sagas or not self.sagas.isdisjoint(sagas))
+
+    @property
+    def told(self) -> Second:
+        """What a preview says of it."""
+        return Second(tuple(sorted(self.approvers)), self.expires_s)
+
+    def whole(self, operation: str, sagas: tuple[str, ...]) -> Second | None:
+        """What a preview says of a bulk operation that waits as a whole; None if it doesn't."""
+        return self.told if self.of_many(operation, sagas) else None
 
     def needed(self, run: RunState, deed: msg.Operation) -> bool:
         """Whether this operation on this run does."""
@@ -115,10 +124,10 @@ def possible(run: RunState, operation: msg.Asked) -> None:
         _possible(run, operation)
 
 
-def preview(run: RunState, operation: msg.Asked | msg.Signal) -> Preview:
-    """What an operation would do; of an approval, what is approved."""
+def preview(run: RunState, operation: msg.Asked | msg.Signal, rule: TwoPeople = NOBODY) -> Preview:
+    """What an operation would do, or would be asked for, by this rule; of an approval, what is approved."""
     if not isinstance(operation, msg.Approve | msg.Deny):
-        return _preview(run, operation)
+        return _told(run, operation, rule)
     try:
         possible(run, operation)
     except OperationRefusedError as error:
@@ -126,6 +135,15 @@ def preview(run: RunState, operation: msg.Asked | msg.Signal) -> Preview:
     if isinstance(operation, msg.Deny):
         return nothing(run, "deny", "")
     return foreseen(run, run.waiting[operation.number], operation.at)
+
+
+def _told(run: RunState, operation: msg.Operation | msg.Signal, rule: TwoPeople) -> Preview:
+    seen = _preview(run, operation)
+    if seen.refused or isinstance(operation, msg.Signal) or not rule.needed(run, operation):
+        return seen
+    if waits := _waiting_as(run, operation):
+        return nothing(run, seen.operation, _waits_already(waits))
+    return replace(seen, second=rule.told)
 
 
 def foreseen(run: RunState, asked: ev.ApprovalAsked, at: float) -> Preview:
@@ -160,15 +178,23 @@ def _request(run: RunState, deed: msg.Operation, rule: TwoPeople) -> ev.Approval
         reason=deed.reason,
         **given,
     )
-    for number, other in run.waiting.items():
-        if other.expires_at >= deed.at and _is_again(asked, other):
-            raise OperationRefusedError(f"it waits for a second person already, as number {number}")
+    if number := _waiting_as(run, deed):
+        raise OperationRefusedError(_waits_already(number))
     return asked
 
 
-def _is_again(asked: ev.ApprovalAsked, other: ev.ApprovalAsked) -> bool:
-    parts = ("actor", "operation", *_GIVEN)
-    return all(getattr(asked, part) == getattr(other, part) for part in parts)
+def _waiting_as(run: RunState, deed: msg.Operation) -> int:
+    """The number under which somebody has asked for just this and waits; 0 if nobody has."""
+    for number, other in run.waiting.items():
+        same = (other.actor, other.operation) == (deed.actor, msg.operation_name(deed))
+        given = all(getattr(deed, p) == getattr(other, p) for p in _GIVEN if hasattr(deed, p))
+        if other.expires_at >= deed.at and same and given:
+            return number
+    return 0
+
+
+def _waits_already(number: int) -> str:
+    return f"it waits for a second person already, as number {number}"
 
 
 def _answered(
@@ -212,7 +238,7 @@ def _digest(seen: Preview) -> str:
     a digest of a secret would be something to guess it by.
     """
     told = msgspec.to_builtins(seen)
-    del told["length"]
+    del told["length"], told["second"]
     for action in (*told["runs"], *told["settles"], *told["undoes"]):
         for part in ("args", "result"):
             del action[part]

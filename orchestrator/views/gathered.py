@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from orchestrator.kernel.preview import Action, Preview
+from orchestrator.kernel.preview import Action, Preview, Second
 
 
 class Gathered(msgspec.Struct, frozen=True):
@@ -23,13 +23,18 @@ class Gathered(msgspec.Struct, frozen=True):
     ends: dict[str, int]
     """Status to the number of runs that would come to it."""
     warnings: dict[str, int]
+    second: int = 0
+    """Of those possible: how many would each wait for a second person, done without a record."""
+    whole: Second | None = None
+    """As a recorded operation it would wait for one as a whole."""
 
 
-def gathered(previews: Iterable[Preview]) -> Gathered:
+def gathered(previews: Iterable[Preview], whole: Second | None = None) -> Gathered:
     """Add previews up."""
     possible = 0
     refused, runs, undoes = Counter[str](), Counter[str](), Counter[str]()
     settles = Counter[str]()
+    second = 0
     ends, warnings = Counter[str](), Counter[str]()
     for seen in previews:
         if seen.refused:
@@ -41,6 +46,7 @@ def gathered(previews: Iterable[Preview]) -> Gathered:
         undoes.update(map(_name, seen.undoes))
         ends[seen.ends] += 1
         warnings.update(seen.warnings)
+        second += seen.second is not None
     return Gathered(
         possible,
         _ordered(refused),
@@ -49,6 +55,8 @@ def gathered(previews: Iterable[Preview]) -> Gathered:
         _ordered(undoes),
         _ordered(ends),
         _ordered(warnings),
+        second,
+        whole,
     )
 
 

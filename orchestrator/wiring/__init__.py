@@ -14,15 +14,11 @@ if TYPE_CHECKING:
     from orchestrator.wiring.broker import celery_app, signing_keys, transport
     from orchestrator.wiring.clients import client, client_options
     from orchestrator.wiring.consoles import console_app, console_options
-    from orchestrator.wiring.coordinating import (
-        coordinator,
-        coordinator_options,
-        notifier,
-        two_people,
-    )
+    from orchestrator.wiring.coordinating import coordinator, coordinator_options, notifier
     from orchestrator.wiring.embedding import Embedded, embedded, make_journal
     from orchestrator.wiring.journals import check_journal, open_journal
     from orchestrator.wiring.measuring import measured
+    from orchestrator.wiring.second import two_people
     from orchestrator.wiring.working import sweep_options, worker_app
 
 __all__ = [
@@ -55,10 +51,11 @@ _HOME = {
     "broker": ("celery_app", "signing_keys", "transport"),
     "clients": ("client", "client_options"),
     "consoles": ("console_app", "console_options"),
-    "coordinating": ("coordinator", "coordinator_options", "notifier", "two_people"),
+    "coordinating": ("coordinator", "coordinator_options", "notifier"),
     "embedding": ("Embedded", "embedded", "make_journal"),
     "journals": ("check_journal", "open_journal"),
     "measuring": ("measured",),
+    "second": ("two_people",),
     "working": ("sweep_options", "worker_app"),
 }
 _HOME_OF = {name: module for module, names in _HOME.items() for name in names}

@@ -11,6 +11,7 @@ from orchestrator.definition.saga import Saga
 from orchestrator.journal.port import Journal
 from orchestrator.settings import Settings
 from orchestrator.wiring.broker import transport
+from orchestrator.wiring.second import two_people
 
 
 def client(settings: Settings, journal: Journal, sagas: Mapping[str, Saga[..., Any]]) -> Client:
@@ -23,4 +24,4 @@ def client(settings: Settings, journal: Journal, sagas: Mapping[str, Saga[..., A
 
 def client_options(settings: Settings) -> ClientOptions:
     """The client's part of the settings."""
-    return ClientOptions(settings.actor, settings.payload_limit_bytes)
+    return ClientOptions(settings.actor, settings.payload_limit_bytes, two_people(settings))

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.client import Client, ClientOptions
+from msgspec.structs import replace
+
+from orchestrator.client import Client
 from orchestrator.definition.saga import Saga
 from orchestrator.journal.port import Journal
 from orchestrator.participant.service import Service
 from orchestrator.settings import Settings
 from orchestrator.transport.presence import AskedBroker
 from orchestrator.wiring.broker import celery_app, transport
+from orchestrator.wiring.clients import client_options
 from orchestrator.wiring.extras import needing
 
 if TYPE_CHECKING:
@@ -39,9 +42,10 @@ def console_app(
         from orchestrator.console.around import Surroundings  # noqa: PLC0415
         from orchestrator.console.doubts import Doubts  # noqa: PLC0415
     wake = transport(settings).poke if poke is None else poke
+    known = client_options(settings)
 
     def clients(actor: str) -> Client:
-        return Client(journal, sagas, wake, ClientOptions(actor, settings.payload_limit_bytes))
+        return Client(journal, sagas, wake, replace(known, actor=actor))
 
     doubts = Doubts(services, journal, clients(settings.actor).state, settings.in_doubt_s)
     broker = AskedBroker(celery_app(settings), settings.namespace) if poke is None else None

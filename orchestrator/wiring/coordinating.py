@@ -23,10 +23,10 @@ from orchestrator.coordinator.webhook import Webhook, WebhookOptions
 from orchestrator.definition.saga import Saga
 from orchestrator.errors import SettingsError
 from orchestrator.journal.port import Journal
-from orchestrator.kernel.second import TwoPeople
 from orchestrator.settings import Settings
 from orchestrator.views.redaction import Curtains
 from orchestrator.wiring.broker import transport
+from orchestrator.wiring.second import two_people
 
 
 def coordinator(settings: Settings, journal: Journal, meter: Meter | None = None) -> Coordinator:
@@ -67,15 +67,4 @@ def coordinator_options(settings: Settings) -> CoordinatorOptions:
         gather_share=settings.gather_share,
         bundle=BundleOptions(settings.bundle_work_s, settings.bundle, settings.window),
         two_people=two_people(settings),
-    )
-
-
-def two_people(settings: Settings) -> TwoPeople:
-    """What takes a second person."""
-    given = settings.second_person
-    return TwoPeople(
-        operations=frozenset(given.operations),
-        sagas=frozenset(given.sagas),
-        approvers=frozenset(given.approvers),
-        expires_s=given.expires_s,
     )

@@ -12,7 +12,8 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from orchestrator.client.client import Client, ClientOptions
+from orchestrator.client.client import Client
+from orchestrator.client.options import ClientOptions
 from orchestrator.coordinator.loop import Coordinator, CoordinatorOptions
 from orchestrator.definition.saga import Saga
 from orchestrator.errors import StagingError

@@ -80,7 +80,8 @@ class Stage:
     def client(
         self, settings: Settings, journal: Any, sagas: Mapping[str, Saga[..., Any]]
     ) -> Client:
-        return Client(journal, sagas, options=ClientOptions(settings.actor), clock=self.now)
+        options = ClientOptions(settings.actor, two_people=self.two_people)
+        return Client(journal, sagas, options=options, clock=self.now)
 
     def probe(self, settings: Settings) -> FakeProbe:
         return self.asked

@@ -113,3 +113,27 @@ def test_from_asyncio_it_is_the_same(stage: Stage) -> None:
     asyncio.run(yes())
     stage.turns(6)
     assert stage.store.find(RUN).status == "compensated"
+
+
+def test_a_preview_says_beforehand_that_it_takes_two_people(stage: Stage) -> None:
+    shown = stage.run("retry", RUN, "--dry-run").stdout
+    assert "second    it takes two people: this only asks for it, and within 1d" in shown
+    assert "another person has to approve it, see `saga approvals list`" in shown
+    assert stage.json("retry", RUN, "--dry-run")["second"] == {
+        "approvers": [],
+        "expires_s": 86_400.0,
+    }
+    assert "second " not in stage.run("cancel", RUN, "--dry-run").stdout
+    many = stage.run("retry", "--stuck", "--dry-run").stdout
+    assert "second    1 of them each wait for a second person" in many
+    recorded = stage.run("bulk", "start", "retry", "--stuck", "--dry-run").stdout
+    assert "second    it takes two people" in recorded
+
+
+def test_a_bulk_operation_that_nobody_approved_in_time_is_listed_no_more(stage: Stage) -> None:
+    stage.run("bulk", "start", "retry", "--stuck", "--yes")
+    stage.clock += 1
+    stage.turns(4)
+    assert "bulk " in stage.run("approvals", "list").stdout
+    stage.clock += 86_401
+    assert "nothing waits" in stage.run("approvals", "list").stderr

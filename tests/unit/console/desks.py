@@ -39,7 +39,8 @@ class Desks(Stage):
         """The console, with these of its options."""
 
         def clients(actor: str) -> Client:
-            return Client(self.store, self.sagas, options=ClientOptions(actor), clock=self.now)
+            known = ClientOptions(actor, two_people=self.two_people)
+            return Client(self.store, self.sagas, options=known, clock=self.now)
 
         chosen = replace(self.options, **options)
         return console(self.store, clients, self.sagas, chosen, self.now, self.sleep)

@@ -188,3 +188,45 @@ def test_viewers_see_that_it_waits_and_no_values(desks: Desks) -> None:
     [one] = viewer.get("/api/v1/approvals").json()["approvals"]
     assert one["given"] == {"result": "(withheld)"}
     assert "Approve…" not in desks.browser(Role.VIEWER).get(f"/runs/{RUN}").text
+
+
+def test_the_preview_and_the_button_say_beforehand_that_it_takes_two_people() -> None:
+    desks = of_two("skip", "bulk", approvers=frozenset({"the admin"}), expires_s=7_200.0)
+    desks.parked(RUN)
+    http, pages = desks.http(), desks.browser()
+    body = {"operation": "skip", "step": "charge", "result": 7}
+    seen = http.post(f"/api/v1/runs/{RUN}/preview", json=body).json()
+    assert seen["second"] == {"approvers": ["the admin"], "expires_s": 7_200.0}
+    plain = http.post(f"/api/v1/runs/{RUN}/preview", json={"operation": "retry"}).json()
+    assert plain["second"] is None
+    run = text_of(pages.get(f"/runs/{RUN}").text)
+    assert run.count("takes two people") == 1, "skipping does, nothing else"
+    asked = text_of(pages.get(f"/runs/{RUN}/act/skip?step=charge&result=7").text)
+    assert "This takes two people. The button only asks for it" in asked
+    assert "One of the admin has to approve it within 2h" in asked
+    assert "Ask for a second person Don't" in asked
+    retry = text_of(pages.get(f"/runs/{RUN}/act/retry?step=charge").text)
+    assert "two people" not in retry
+    assert "Retry Don't" in retry
+
+
+def test_the_preview_of_many_says_who_waits(desks: Desks) -> None:
+    body = {"operation": "retry", "runs": [{"run": RUN}]}
+    seen = desks.http().post("/api/v1/bulk/preview", json=body).json()["sum"]
+    assert (seen["second"], seen["whole"]) == (1, {"approvers": [], "expires_s": 86_400.0})
+    page = text_of(desks.browser().get(f"/bulk?operation=retry&run={RUN}").text)
+    assert "This takes two people. 1 run each waits until somebody else approves it" in page
+
+
+def test_what_nobody_approved_in_time_is_offered_no_more(desks: Desks) -> None:
+    first = desks.browser(Role.OPERATOR)
+    form = first.get(f"/bulk?operation=retry&run={RUN}")
+    place = first.post("/bulks", data=hidden(form.text) | {"run": f"{RUN}:9"}).headers["location"]
+    desks.clock += 1
+    desks.turns(4)
+    desks.clock += 86_401
+    second = desks.browser(Role.ADMIN)
+    assert "Nothing waits for a second person" in text_of(second.get("/approvals").text)
+    page = text_of(second.get(place).text)
+    assert "Nobody approved it until" in page
+    assert ("Approve" in page.partition("Reason")[2], "Abort" in page) == (False, True)

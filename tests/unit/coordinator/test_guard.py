@@ -166,6 +166,34 @@ def test_a_bulk_operation_does_not_wait_for_ever() -> None:
     assert house.store.bulk(made.id).state == "aborted"
 
 
+def test_a_bulk_operation_that_a_slow_clock_approved_too_late_does_not_begin() -> None:
+    house = House(replace(BULKS, expires_s=60.0))
+    made = house.bulk()
+    house.pass_time(2)
+    held = house.store.bulk(made.id)
+    house.clock += 61
+    assert house.store.write_bulk(replace(held, state="running", second="bob"), (), ())
+    part = held.part(house.runs[0], house.clock)
+    house.store.send(house.runs[0], part)
+    house.pass_time()
+    ended = house.store.bulk(made.id)
+    assert (ended.state, ended.second, house.retried()) == ("aborted", "", [])
+    assert "bob approved it when its time was over" in ended.why
+    assert house.waiting() == house.runs[:1], "and it vouches for nothing"
+
+
+def test_a_bulk_operation_that_has_begun_may_go_on_after_its_time_to_be_approved() -> None:
+    house = House(replace(BULKS, expires_s=60.0))
+    made = house.bulk()
+    house.pass_time(2)
+    house.person("bob").bulk.approve(made.id)
+    house.pass_time(1)
+    assert 0 < len(house.retried()) < 3
+    house.clock += 61
+    house.pass_time()
+    assert (house.retried(), house.store.bulk(made.id).state) == (house.runs, "done")
+
+
 def test_what_only_looks_like_a_part_of_an_approved_bulk_operation_waits() -> None:
     house = House(RETRIES)
     outside, inside = house.runs[0], house.runs[1]
@@ -198,6 +226,7 @@ def test_the_settings_say_what_takes_two_people() -> None:
     assert wiring.coordinator_options(settings).two_people == TwoPeople(
         frozenset({"skip", "bulk"}), frozenset({"shop"}), frozenset({"bob"}), 60.0
     )
+    assert wiring.client_options(settings).two_people == wiring.two_people(settings)
     assert wiring.coordinator_options(Settings()).two_people == NOBODY
     assert get_args(TwoPeopleOperation) == NAMES
 

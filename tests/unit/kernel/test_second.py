@@ -12,6 +12,7 @@ from orchestrator.errors import IllegalEventError, OperationRefusedError
 from orchestrator.kernel import events as ev
 from orchestrator.kernel import messages as msg
 from orchestrator.kernel.evolve import evolve
+from orchestrator.kernel.preview import Second
 from orchestrator.kernel.second import NOBODY, TwoPeople, possible, preview, take
 from orchestrator.kernel.state import Status
 from tests.unit.kernel.scenario import Play, branch, call, group, names, plan
@@ -229,3 +230,30 @@ def test_an_answer_to_what_nobody_asked_is_a_defect() -> None:
     asked = ev.ApprovalAsked(at=1.0, number=1, operation="skip", sees="", expires_at=2.0)
     with pytest.raises(IllegalEventError, match="request 1"):
         evolve(play.run, asked)
+
+
+def test_a_preview_says_that_it_takes_two_people() -> None:
+    play = parked()
+    rule = TwoPeople(frozenset({"skip"}), approvers=frozenset({"eve", "bob"}), expires_s=60.0)
+    seen = preview(play.run, skip(play), rule)
+    assert seen.second == Second(("bob", "eve"), 60.0)
+    assert replace(seen, second=None) == preview(play.run, skip(play)), "all else is as ever"
+    assert preview(play.run, msg.Retry(at=play.now, actor="ann"), rule).second is None
+    asked = asked_for(play, skip(play), rule)
+    again = preview(play.run, skip(play), rule)
+    assert again.refused == f"it waits for a second person already, as number {asked.number}"
+    assert preview(play.run, skip(play, actor="bob"), rule).refused == ""
+
+
+def test_a_preview_of_one_of_many_says_so_too() -> None:
+    play = parked()
+    rule = TwoPeople(frozenset({"bulk"}))
+    retry = msg.Retry(at=play.now, actor="ann")
+    assert preview(play.run, retry, rule).second is None
+    assert preview(play.run, replace(retry, bulk=msg.MANY), rule).second == Second((), 86_400.0)
+    assert (rule.whole("retry", ("shop",)), NOBODY.whole("retry", ("shop",))) == (rule.told, None)
+
+
+def test_what_was_asked_for_under_an_earlier_release_is_still_the_same() -> None:
+    play = parked()
+    assert asked_for(play, skip(play)).sees == "ca1281d9bce8c5a99d17e383a8ae248c"
