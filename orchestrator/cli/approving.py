@@ -34,10 +34,19 @@ def list_approvals(context: typer.Context, *, saga: opt.Saga = None) -> None:
     shown = [call.curtains.approval(one) for one in found]
     bulks = [one for one in call.client.bulk.list() if one.awaits_second(call.now())]
     bulks = [one for one in bulks if saga is None or saga in one.sagas]
+    branches = call.client.approvals.branches() if saga is None else ()
     if call.out.json:
-        call.out.data({"approvals": shown, "bulks": bulks})
-    elif shown or bulks:
-        _show(call, shown, bulks)
+        call.out.data({"approvals": shown, "bulks": bulks, "branches": branches})
+    elif shown or bulks or branches:
+        if shown or bulks:
+            _show(call, shown, bulks)
+        for one in branches:
+            why = f": {one.reason}" if one.reason else ""
+            call.out.note(
+                f"{one.actor} wants to {one.kind} {one.step} in {one.service}{why}; as another,"
+                f" `saga in-doubt --{one.kind} {one.gid}`",
+                "yellow",
+            )
     else:
         call.out.note("nothing waits for a second person")
 

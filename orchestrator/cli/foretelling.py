@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -11,6 +12,9 @@ from orchestrator.cli.looks import LOOKS
 from orchestrator.kernel.preview import Action, Preview, Second
 from orchestrator.views.gathered import Gathered
 from orchestrator.views.spans import span_text
+
+if TYPE_CHECKING:
+    from orchestrator.console.doubts import Ruled
 
 _KINDS = {
     "do": "",
@@ -68,6 +72,23 @@ def gathered_page(seen: Gathered) -> Iterator[RenderableType]:
         yield _line("second", second_text(seen.whole), "yellow")
     elif seen.second:
         yield _line("second", f"{seen.second} of them each wait for a second person", "yellow")
+
+
+def ruled_page(seen: Ruled) -> Iterator[RenderableType]:
+    """What is known of a branch that people have to decide."""
+    one = seen.branch
+    verb = "commits" if seen.kind == "commit" else "aborts"
+    yield _line(verb, f"{one.step} in {one.service}, {one.gid}")
+    for effect in seen.effects:
+        yield _line("leaves", f"{effect} (has taken effect)")
+    for other in seen.others:
+        yield _line("leaves", f"{other.step} in {other.service} (prepared too, {other.decision})")
+    for warning in seen.warnings:
+        yield _line("warning", warning, "bold yellow")
+    if one.asked is not None:
+        yield _line("second", f"{one.asked.actor} wants to {one.asked.kind} it", "yellow")
+    elif seen.second is not None:
+        yield _line("second", second_text(seen.second), "yellow")
 
 
 def _actions(label: str, actions: Iterable[Action]) -> Iterator[Text]:

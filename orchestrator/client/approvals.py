@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from orchestrator.journal.approvals import Approval, Judged, judged, waiting
+from orchestrator.journal.approvals import (
+    Approval,
+    BranchApproval,
+    Judged,
+    branches_waiting,
+    judged,
+    waiting,
+)
 from orchestrator.journal.port import ReaderJournal
 from orchestrator.kernel import messages as msg
 
@@ -28,6 +35,10 @@ class Approvals:
         """What waits for a second person, the newest first; bulk operations that do are in ``client.bulk``."""
         run_id = None if run is None else self._journal.find(run).run_id
         return waiting(self._journal, self._clock(), sagas, run_id)
+
+    def branches(self) -> Sequence[BranchApproval]:
+        """How prepared branches that the journal can't decide are to end, if another says the same."""
+        return branches_waiting(self._journal, self._clock())
 
     def get(self, run_id: str, number: int) -> Judged:
         """One, with what it would have done then and would do now.

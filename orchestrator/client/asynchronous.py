@@ -11,7 +11,7 @@ from orchestrator.client.bulk import Bulks
 from orchestrator.client.client import Client
 from orchestrator.client.hold import HoldPreview, Holds
 from orchestrator.client.run import Run
-from orchestrator.journal.approvals import Approval, Judged
+from orchestrator.journal.approvals import Approval, BranchApproval, Judged
 from orchestrator.journal.audit import AuditPage
 from orchestrator.journal.bulk import Bulk, BulkItem, BulkLimits, BulkOperation, Outcome
 from orchestrator.journal.hold import Hold
@@ -155,6 +155,10 @@ class AsyncApprovals:
     ) -> Sequence[Approval]:
         """What waits for a second person, the newest first."""
         return await asyncio.to_thread(self._approvals.list, sagas, run=run)
+
+    async def branches(self) -> Sequence[BranchApproval]:
+        """How prepared branches that the journal can't decide are to end, if another says the same."""
+        return await asyncio.to_thread(self._approvals.branches)
 
     async def get(self, run_id: str, number: int) -> Judged:
         """One, with what it would have done then and would do now."""

@@ -34,6 +34,8 @@ from orchestrator.console.approvals import ApprovalDesk
 from orchestrator.console.around import Surroundings
 from orchestrator.console.bulks import BulkDesk
 from orchestrator.console.desk import Desk
+from orchestrator.console.doubt_desk import DoubtDesk
+from orchestrator.console.holds import HoldDesk
 from orchestrator.console.limits import Limit
 from orchestrator.console.options import ConsoleOptions
 from orchestrator.console.schemas import add_schemas
@@ -85,6 +87,8 @@ def console(
         Actions(desk, sleep),
         bulks,
         ApprovalDesk(desk, bulks),
+        HoldDesk(desk),
+        DoubtDesk(desk),
         options,
         Sessions(options.session_key, options.session_s),
         Limit(options.mutations_per_min, clock),

@@ -9,7 +9,7 @@ import msgspec
 from orchestrator.console.access import Principal
 from orchestrator.console.bulks import BulkDesk
 from orchestrator.console.desk import Desk
-from orchestrator.journal.approvals import Approval, Judged
+from orchestrator.journal.approvals import Approval, BranchApproval, Judged
 from orchestrator.journal.bulk import Bulk
 
 
@@ -18,6 +18,8 @@ class Waiting(msgspec.Struct, frozen=True):
 
     approvals: Sequence[Approval]
     bulks: Sequence[Bulk]
+    branches: Sequence[BranchApproval] = ()
+    """Prepared branches; seen by who may see every saga, as nobody knows of which they are."""
 
 
 class ApprovalDesk:
@@ -32,7 +34,8 @@ class ApprovalDesk:
         found = self._desk.clients(who.name).approvals.list(who.sagas)
         now = self._desk.clock()
         bulks = [bulk for bulk in self._bulks.list(who) if bulk.awaits_second(now)]
-        return Waiting([self._seen(who, one) for one in found], bulks)
+        branches = () if who.sagas else self._desk.clients(who.name).approvals.branches()
+        return Waiting([self._seen(who, one) for one in found], bulks, branches)
 
     def of_run(self, who: Principal, run: str) -> Sequence[Approval]:
         """What waits of one run. Raises ``RunNotFoundError``."""

@@ -7,7 +7,7 @@ has.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -15,8 +15,7 @@ from msgspec.structs import replace
 from orchestrator.client import Client
 from orchestrator.console.access import Principal, Role
 from orchestrator.console.archives import Archives, Found
-from orchestrator.console.around import DoubtsSeen, ServicesSeen, Surroundings
-from orchestrator.console.doubts import InDoubt
+from orchestrator.console.around import ServicesSeen, Surroundings
 from orchestrator.console.kept import Kept
 from orchestrator.console.options import ConsoleOptions
 from orchestrator.console.redaction import (
@@ -83,7 +82,7 @@ class Desk:
         self.sagas = sagas
         self.options = options
         self.clock = clock
-        self._around = around or Surroundings()
+        self.around = around or Surroundings()
         self._curtains = Curtains(journal)
         self._archives = Archives(options.archive_folder, clock)
         self._counts = Kept[dict[str, dict[str, int]]](_KEPT_S, clock)
@@ -325,31 +324,8 @@ class Desk:
     def services(self, who: Principal) -> ServicesSeen:
         """The services that their sagas call, and, for those who may see all, what else the apps define."""
         plans = [*self.journal.plans(), *(one.plan for one in self.sagas.values())]
-        seen = self._around.services([plan for plan in plans if who.may_see(plan.saga)])
+        seen = self.around.services([plan for plan in plans if who.may_see(plan.saga)])
         return seen.of_sagas() if who.sagas else seen
-
-    def in_doubt(self, who: Principal) -> DoubtsSeen:
-        """What is prepared in the services' databases, of runs that they may see."""
-        seen = self._around.in_doubt()
-        return replace(seen, found=tuple(one for one in seen.found if self._is_theirs(who, one)))
-
-    def end_in_doubt(self, who: Principal, service: str, gids: Collection[str]) -> list[InDoubt]:
-        """Commit or roll back these branches, where their decision is known. Raises ``InvalidInputError``."""
-        doubts = self._around.doubts
-        if doubts is None or service not in doubts.services:
-            raise InvalidInputError(
-                f"no service of the apps that has two-phase commit is called {service!r}"
-            )
-        return doubts.end(service, lambda one: one.gid in gids and self._is_theirs(who, one))
-
-    def _is_theirs(self, who: Principal, one: InDoubt) -> bool:
-        if not who.sagas:
-            return True
-        try:
-            self.row(who, one.run)
-        except (RunNotFoundError, AmbiguousRunError):
-            return False
-        return True
 
     def shards(self) -> Shards:
         """Who writes what, and who is alive."""

@@ -13,9 +13,12 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from orchestrator.console.rulings import Rulings, Wanted
 from orchestrator.errors import IllegalEventError, InvalidInputError, RunNotFoundError, SagaError
 from orchestrator.journal.port import Journal
 from orchestrator.journal.records import shard_of
+from orchestrator.kernel.event import Ending
+from orchestrator.kernel.preview import Second
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.verdict import verdict_of
 from orchestrator.participant.service import Service
@@ -26,7 +29,6 @@ from orchestrator.views.spans import span_text
 ENDING_TIMEOUT_S = 30.0
 
 Decision = Literal["commit", "abort", "undecided", "no record", "unknown"]
-Ending = Literal["commit", "abort"]
 
 
 class InDoubt(msgspec.Struct):
@@ -45,11 +47,27 @@ class InDoubt(msgspec.Struct):
     waiting: int
     holds_back: int | None
     came_to: str = ""
+    asked: Wanted | None = None
+    """How somebody wants it to end, if that waits for another who says the same."""
 
     @property
     def is_for_people(self) -> bool:
         """Whether the journal can't decide it, and nobody has."""
         return self.decision in {"no record", "unknown"} and not self.came_to
+
+
+class Ruled(msgspec.Struct, frozen=True):
+    """What somebody should know before they decide a branch."""
+
+    branch: InDoubt
+    kind: Ending
+    effects: tuple[str, ...]
+    """What its run has in the databases of the services, as far as they remember."""
+    others: tuple[InDoubt, ...]
+    """Other prepared branches of the run."""
+    warnings: tuple[str, ...]
+    second: Second | None = None
+    """It takes two people: the first only asks for it."""
 
 
 class _Case(NamedTuple):
@@ -69,7 +87,9 @@ class Doubts:
         journal: Journal,
         state: Callable[[str], RunState],
         safe_s: float,
+        rulings: Rulings | None = None,
     ) -> None:
+        self.rulings = rulings or Rulings(journal)
         self._all = list(services)
         self._services = [one for one in self._all if one.branches is not None]
         self._journal = journal
@@ -97,29 +117,65 @@ class Doubts:
                 case.branch.came_to = _ended(asked, case.found, case.branch, case.kind, case.epoch)
         return [case.branch for case in cases]
 
-    def decide(self, gid: str, kind: Ending) -> InDoubt:
-        """Commit or roll back a branch that the journal can't decide, because a person has.
+    def preview(self, gid: str, kind: Ending, service: str | None = None) -> Ruled:
+        """What is known of the run of a branch that people have to decide, and what to fear. Raises as ``decide``."""
+        case = self._case(gid, service)
+        one, faults = case.branch, []
+        effects: list[str] = []
+        others: list[InDoubt] = []
+        for held in self._all:
+            try:
+                effects += _effects(held, one.run)
+                if held.branches is not None:
+                    others += [
+                        other.branch
+                        for other in self._of(held)
+                        if other.branch.run == one.run and other.branch.gid != gid
+                    ]
+            except Exception as error:  # noqa: BLE001 - of any driver; what one database can't say is a warning
+                faults.append(f"{held.name} doesn't answer: {error}")
+        warnings = (*faults, *_fears(kind, effects, others))
+        second = self.rulings.rule.told if self.rulings.take_two else None
+        return Ruled(one, kind, tuple(effects), tuple(others), warnings, second)
 
-        Raises ``InvalidInputError`` if there is none, or the journal can; and the database's errors.
+    def decide(
+        self, gid: str, kind: Ending, actor: str, reason: str = "", service: str | None = None
+    ) -> InDoubt:
+        """Commit or roll back a branch that the journal can't decide, because a person has: it is on record first.
+        Where that takes two people, the first only asks.
+
+        Raises ``InvalidInputError`` if there is none, or the journal can; ``OperationRefusedError`` for somebody who
+        can't be one of the two; and the database's errors.
         """
-        for service in self._services:
-            for case in self._of(service):
-                one = case.branch
-                if one.gid != gid:
-                    continue
-                if one.decision not in {"no record", "unknown"}:
-                    raise InvalidInputError(
-                        f"{gid} isn't for you to decide, the journal says: {one.decision}"
-                    )
-                if not case.found.gid.is_whole:
-                    raise InvalidInputError(
-                        f"the name {gid} is cut: end it by hand, in {one.service}'s database"
-                    )
-                one.came_to = _ended(service, case.found, one, kind, case.epoch)
-                return one
-        raise InvalidInputError(
-            f"nothing called {gid} is prepared in the databases of {', '.join(self.services)}"
-        )
+        case = self._case(gid, service)
+        one, owner = case.branch, self._named(case.branch.service)
+        one.asked = self.rulings.rule_on(case.found.gid, one.service, kind, actor, reason)
+        if one.asked is None:
+            one.came_to = _ended(owner, case.found, one, kind, case.epoch)
+        return one
+
+    def _case(self, gid: str, service: str | None) -> _Case:
+        """The branch of that name, for people to decide. Raises ``InvalidInputError``."""
+        for case in self._cases(service):
+            one = case.branch
+            if one.gid != gid:
+                continue
+            if one.decision not in {"no record", "unknown"}:
+                raise InvalidInputError(
+                    f"{gid} isn't for you to decide, the journal says: {one.decision}"
+                )
+            if not case.found.gid.is_whole:
+                raise InvalidInputError(
+                    f"the name {gid} is cut: end it by hand, in {one.service}'s database"
+                )
+            return case
+        names = ", ".join(self.services) if service is None else service
+        raise InvalidInputError(f"nothing called {gid} is prepared in the databases of {names}")
+
+    def _cases(self, service: str | None) -> Iterator[_Case]:
+        for one in self._services:
+            if service in {None, one.name}:
+                yield from self._of(one)
 
     def _named(self, service: str) -> Service:
         return next(one for one in self._services if one.name == service)
@@ -133,6 +189,8 @@ class Doubts:
             shard = found.gid.shard
             epoch = heard_of.get(shard, 0)
             one, kind = self._judged(service, found, older=epoch > epochs.get(shard, 0))
+            if one.is_for_people:
+                one.asked = self.rulings.waiting(one.gid)
             yield _Case(one, kind, found, epoch)
 
     def _judged(
@@ -180,13 +238,7 @@ class Doubts:
         if ended := self._journal.archived([one.run]).get(one.run):
             one.why = f"the run was archived as {ended}: look there whether its group committed"
             return None
-        effects = [
-            f"{held.step} in {service.name}"
-            for service in self._all
-            if service.database is not None
-            for held in service.held_of(one.run)
-            if held.status == "done"
-        ]
+        effects = [held for service in self._all for held in _effects(service, one.run)]
         if effects:
             one.why = f"the journal has forgotten its run, and this has taken effect: {', '.join(effects)}"
             return None
@@ -198,6 +250,23 @@ class Doubts:
             one.why = f"left alone until it is {span_text(safe_s)} old"
             return None
         return "abort"
+
+
+def _effects(service: Service, run: str) -> list[str]:
+    """What has taken effect of a run in a service's database, if it has one."""
+    held = service.held_of(run) if service.database is not None else []
+    return [f"{one.step} in {service.name}" for one in held if one.status == "done"]
+
+
+def _fears(kind: Ending, effects: list[str], others: list[InDoubt]) -> Iterator[str]:
+    """What an ending would leave half done, as far as can be told."""
+    if kind == "abort" and effects:
+        yield f"this has taken effect, and stays: {', '.join(effects)}"
+    if kind == "commit" and not effects:
+        yield "nothing else of the run is known to have taken effect: this may be the only part of it that does"
+    if others:
+        names = ", ".join(f"{other.step} in {other.service}" for other in others)
+        yield f"also prepared, and to be decided alike: {names}"
 
 
 def _ended(service: Service, found: Found, one: InDoubt, kind: Ending, epoch: int) -> str:

@@ -11,7 +11,6 @@ from starlette.responses import RedirectResponse
 
 from orchestrator.console.answers import Json
 from orchestrator.console.api_actions import Key
-from orchestrator.console.holds import HoldDesk
 from orchestrator.console.page_actions import first
 from orchestrator.console.rendering import base_of, page
 from orchestrator.console.requests import REASON_MAX, Strict
@@ -52,19 +51,19 @@ def holds(
     ] = False,
 ) -> Response:
     """What is held: by whom, since when, why."""
-    return Json({"holds": HoldDesk(parts.desk).list(who, in_force=not every)})
+    return Json({"holds": parts.holds.list(who, in_force=not every)})
 
 
 @router.post("/api/v1/holds/preview", tags=["holds"], responses=answers("HoldPreview"))
 def preview(who: Operator, parts: Using, asked: Subject) -> Response:
     """How many open runs a hold would concern, and the one in force."""
-    return Json(HoldDesk(parts.desk).preview(who, asked.kind, asked.name))
+    return Json(parts.holds.preview(who, asked.kind, asked.name))
 
 
 @router.post("/api/v1/holds", tags=["holds"], status_code=201, responses=answers("Hold"))
 def place(who: Operator, parts: Using, asked: Holding, key: Key = "") -> Response:
     """Stop a saga or a service: 201, 200 for one that was placed under this key, 409 if it is held already."""
-    made, new = HoldDesk(parts.desk).place(
+    made, new = parts.holds.place(
         who, asked.kind, asked.name, undos=asked.undos, reason=asked.reason, key=key
     )
     return Json(made, status_code=201 if new else 200)
@@ -73,20 +72,20 @@ def place(who: Operator, parts: Using, asked: Holding, key: Key = "") -> Respons
 @router.post("/api/v1/holds/release", tags=["holds"], responses=answers("Hold"))
 def release(who: Operator, parts: Using, asked: Releasing) -> Response:
     """Have a saga or a service go on: 409 if it isn't held."""
-    return Json(HoldDesk(parts.desk).release(who, asked.kind, asked.name, asked.reason))
+    return Json(parts.holds.release(who, asked.kind, asked.name, asked.reason))
 
 
 @router.get("/holds", include_in_schema=False)
 def holds_page(request: Request, who: Viewer, parts: Using) -> Response:
     """What is held, and was."""
-    found = HoldDesk(parts.desk).list(who, in_force=False)
+    found = parts.holds.list(who, in_force=False)
     return page(request, "holds.html", who, {"holds": found})
 
 
 @router.get("/holds/ask", include_in_schema=False)
 def ask(request: Request, who: Operator, parts: Using, kind: HoldKind, name: str) -> Response:
     """What holding it, or releasing it, would concern; and the button."""
-    seen = HoldDesk(parts.desk).preview(who, kind, name)
+    seen = parts.holds.preview(who, kind, name)
     return page(request, "hold.html", who, {"seen": seen, "held": seen.held})
 
 
@@ -100,10 +99,9 @@ async def change(request: Request, who: Operator, parts: Using, change: str) -> 
         raise InvalidInputError(f"{change}: a hold is placed or released, with a short reason")
 
     def carry_out() -> Any:
-        desk = HoldDesk(parts.desk)
         if change == "release":
-            return desk.release(who, kind, name, reason)
-        return desk.place(who, kind, name, undos=bool(first(given, "undos")), reason=reason)
+            return parts.holds.release(who, kind, name, reason)
+        return parts.holds.place(who, kind, name, undos=bool(first(given, "undos")), reason=reason)
 
     await run_in_threadpool(carry_out)
     return RedirectResponse(f"{base_of(request)}/holds", status_code=303)

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Query, Request, Response
 from orchestrator.console.access import Principal, Role
 from orchestrator.console.bars import bars
 from orchestrator.console.filters import AuditQuery, RunQuery
-from orchestrator.console.holds import HoldDesk
 from orchestrator.console.offers import offers
 from orchestrator.console.overview import lines
 from orchestrator.console.rendering import page
@@ -204,7 +203,7 @@ def audit(
 @router.get("/sagas")
 def sagas(request: Request, who: Viewer, parts: Using) -> Response:
     """Every saga's versions, and whether it is held."""
-    held = HoldDesk(parts.desk).by_subject(who)
+    held = parts.holds.by_subject(who)
     rows = parts.desk.plans(who)
     return page(request, "sagas.html", who, {"rows": rows, "held": held, "statuses": STATUSES})
 
@@ -228,7 +227,7 @@ def saga(
         "open": still_open,
         "more_open": more_open,
         "statuses": STATUSES,
-        "hold": HoldDesk(desk).by_subject(who).get(f"saga:{saga}"),
+        "hold": parts.holds.by_subject(who).get(f"saga:{saga}"),
     }
     return page(request, "saga.html", who, values)
 

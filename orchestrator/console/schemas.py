@@ -10,7 +10,7 @@ from orchestrator.client.hold import HoldPreview
 from orchestrator.console.access import Grant, Role
 from orchestrator.console.actions import Acted, Acts, Foreseen, Launched
 from orchestrator.console.around import DoubtsSeen, ServicesSeen
-from orchestrator.console.doubts import InDoubt
+from orchestrator.console.doubts import InDoubt, Ruled
 from orchestrator.console.shown import SagaRow, Shards
 from orchestrator.journal.approvals import Judged
 from orchestrator.journal.audit import AuditPage
@@ -133,7 +133,7 @@ _ANSWERS = (
         ClusterRuns,
     ),
     *(DoubtsSeen, Ended, Entries, Fault, Foreseen, Hold, HoldPreview, HoldRows),
-    *(Judged, Launched, Me, Page, Preview, Pulse, RunLook),
+    *(Judged, Launched, Me, Page, Preview, Pulse, Ruled, RunLook),
     *(SagaRows, ServicesSeen, Shards, Statistics),
 )
 _JSON = "application/json"

@@ -27,6 +27,8 @@ from orchestrator.console.actions import Actions
 from orchestrator.console.approvals import ApprovalDesk
 from orchestrator.console.bulks import BulkDesk
 from orchestrator.console.desk import Desk
+from orchestrator.console.doubt_desk import DoubtDesk
+from orchestrator.console.holds import HoldDesk
 from orchestrator.console.limits import Limit
 from orchestrator.console.options import ConsoleOptions
 from orchestrator.console.sessions import COOKIE, Sessions
@@ -52,6 +54,8 @@ class Parts(NamedTuple):
     actions: Actions
     bulks: BulkDesk
     approvals: ApprovalDesk
+    holds: HoldDesk
+    doubts: DoubtDesk
     options: ConsoleOptions
     sessions: Sessions
     mutations: Limit

@@ -11,6 +11,7 @@ from orchestrator.errors import InvalidInputError
 from orchestrator.journal.port import OperationFilter, ReaderJournal, Recorded
 from orchestrator.kernel import events as ev
 from orchestrator.kernel import messages as msg
+from orchestrator.kernel.event import Ending
 from orchestrator.kernel.evolve import fold
 from orchestrator.kernel.preview import Preview
 from orchestrator.kernel.program import Program
@@ -46,6 +47,19 @@ class Approval(msgspec.Struct, frozen=True):
     """What they gave as the reason."""
 
 
+class BranchApproval(msgspec.Struct, frozen=True):
+    """How somebody wants a prepared branch to end that the journal can't decide: another has to say the same."""
+
+    gid: str
+    service: str
+    step: str
+    kind: Ending
+    actor: str
+    reason: str
+    at: float
+    expires_at: float
+
+
 class Judged(msgspec.Struct, frozen=True):
     """A request with what it would have done when it was made, and what it would do now."""
 
@@ -72,6 +86,33 @@ def waiting(
         if isinstance(event := record.event, ev.ApprovalAsked)
         and event.expires_at >= now
         and (record.run_id, event.number) not in answered
+    ]
+
+
+def branches_waiting(journal: ReaderJournal, now: float) -> list[BranchApproval]:
+    """What waits of prepared branches, the newest first: of each what was said last."""
+    since = now - LONGEST_S
+    last: dict[str, ev.BranchAsked | ev.BranchRuled] = {}
+    for name in ("ask", "decide"):
+        for record, _ in _operations(journal, name, (), None, since):
+            event = record.event
+            if isinstance(event, ev.BranchAsked | ev.BranchRuled):
+                known = last.get(event.gid)
+                if known is None or known.at <= event.at:
+                    last[event.gid] = event
+    return [
+        BranchApproval(
+            gid=event.gid,
+            service=event.service,
+            step=event.step,
+            kind=event.kind,
+            actor=event.actor,
+            reason=event.reason,
+            at=event.at,
+            expires_at=event.expires_at,
+        )
+        for event in sorted(last.values(), key=lambda one: -one.at)
+        if isinstance(event, ev.BranchAsked) and event.expires_at >= now
     ]
 
 

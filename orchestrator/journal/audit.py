@@ -11,7 +11,7 @@ import msgspec
 from orchestrator.errors import IllegalEventError
 from orchestrator.journal.port import Operated, OperationFilter, ReaderJournal, Recorded
 from orchestrator.kernel import events as ev
-from orchestrator.kernel.asked import OF_NO_RUN, OPERATION_OF, operation_of
+from orchestrator.kernel.asked import OPERATION_OF, operation_of
 from orchestrator.kernel.evolve import evolve, launched
 from orchestrator.kernel.program import Program
 from orchestrator.kernel.state import RunState
@@ -48,8 +48,8 @@ class Doing(msgspec.Struct, frozen=True):
 
     @property
     def is_on_run(self) -> bool:
-        """Else ``run_id`` names a saga or a service, as ``kind:name``."""
-        return self.operation not in OF_NO_RUN
+        """Else ``run_id`` names a saga, a service or a prepared branch, as ``kind:name``."""
+        return ":" not in self.run_id
 
 
 class AuditPage(msgspec.Struct, frozen=True):

@@ -39,7 +39,7 @@ class SqlHolds:
 
     def place_hold(self, hold: Hold) -> bool:
         """Put it into force, unless its saga or service is held."""
-        noted = self._noted(hold, Noted(at=hold.at, actor=hold.actor, event=hold.placed()))
+        noted = self._noted(hold.subject, Noted(at=hold.at, actor=hold.actor, event=hold.placed()))
         row = {"id": hold.id, "kind": hold.kind, "name": hold.name, "placed_at": hold.at}
         row |= {"in_force": True, "data": _encode(hold).decode()}
 
@@ -56,7 +56,7 @@ class SqlHolds:
     def release_hold(self, hold: Hold) -> bool:
         """Write its end, unless it has one."""
         event = hold.released()
-        noted = self._noted(hold, Noted(at=event.at, actor=event.actor, event=event))
+        noted = self._noted(hold.subject, Noted(at=event.at, actor=event.actor, event=event))
         change = update(HOLD).where(HOLD.c.id == hold.id, HOLD.c.in_force)
         change = change.values(in_force=False, data=_encode(hold).decode())
 
@@ -68,6 +68,11 @@ class SqlHolds:
 
         return self._database.write(work)
 
-    def _noted(self, hold: Hold, message: Noted) -> dict[str, Any]:
-        shard = shard_of(hold.subject, self.shards())
-        return {"shard": shard, "run_id": hold.subject, "message": encode_message(message).decode()}
+    def note(self, subject: str, message: Noted) -> None:
+        """Put what the log has to say of no run into the inbox."""
+        noted = self._noted(subject, message)
+        self._database.write(lambda connection: connection.execute(insert(INBOX).values(noted)))
+
+    def _noted(self, subject: str, message: Noted) -> dict[str, Any]:
+        shard = shard_of(subject, self.shards())
+        return {"shard": shard, "run_id": subject, "message": encode_message(message).decode()}

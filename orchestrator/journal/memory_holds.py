@@ -45,7 +45,7 @@ class MemoryHolds:
             if hold.id in holds or hold.subject in held:
                 return False
             holds[hold.id] = hold
-            self._note(hold, Noted(at=hold.at, actor=hold.actor, event=hold.placed()))
+            self.note(hold.subject, Noted(at=hold.at, actor=hold.actor, event=hold.placed()))
             return True
 
     def release_hold(self, hold: Hold) -> bool:
@@ -56,8 +56,10 @@ class MemoryHolds:
             if hold.id not in holds or holds[hold.id].released_at is not None:
                 return False
             holds[hold.id] = hold
-            self._note(hold, Noted(at=event.at, actor=event.actor, event=event))
+            self.note(hold.subject, Noted(at=event.at, actor=event.actor, event=event))
             return True
 
-    def _note(self, hold: Hold, message: Noted) -> None:
-        self._post(shard_of(hold.subject, self.shards()), hold.subject, encode_message(message))
+    def note(self, subject: str, message: Noted) -> None:
+        """Put what the log has to say of no run into the inbox."""
+        with self._lock:
+            self._post(shard_of(subject, self.shards()), subject, encode_message(message))

@@ -15,7 +15,7 @@ from orchestrator.definition.plan import Plan
 from orchestrator.journal.bulk import BulkJournal
 from orchestrator.journal.hold import HoldJournal
 from orchestrator.kernel.events import CommandKind, Event
-from orchestrator.kernel.messages import Inbound
+from orchestrator.kernel.messages import Inbound, Noted
 from orchestrator.kernel.summary import RunSummary
 
 
@@ -287,6 +287,10 @@ class ReaderJournal(BulkJournal, HoldJournal, Protocol):
 
     def send(self, run_id: str, message: Inbound) -> None:
         """Put a message for a run into its shard's inbox."""
+        ...
+
+    def note(self, subject: str, message: Noted) -> None:
+        """Put what the log has to say of no run, under ``kind:name``, into the inbox."""
         ...
 
     def find(self, id_or_prefix: str) -> RunSummary:

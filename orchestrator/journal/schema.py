@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 METADATA = MetaData()
 DEFAULT_SHARDS = 8
-REVISION = "0009"
+REVISION = "0010"
 """The last migration: what this release needs."""
 VERSION_TABLE = "saga_journal_version"
 """Where alembic notes which migrations have run."""
@@ -38,7 +38,7 @@ AUDITED = """
     type IN ('StepRetried', 'StepSkipped', 'StepResolved', 'HeuristicForgotten', 'SignalReceived',
         'IncidentAcknowledged', 'RunPaused', 'RunResumed', 'HoldPlaced', 'HoldReleased',
         'BudgetSet', 'OperationRefused',
-        'ApprovalAsked', 'ApprovalGiven', 'ApprovalDenied')
+        'ApprovalAsked', 'ApprovalGiven', 'ApprovalDenied', 'BranchAsked', 'BranchRuled')
     OR (type = 'CompensationStarted' AND actor <> '')
 """
 """Which events are somebody's doing. An index holds them alone, so an audit is as fast beside a million runs."""

@@ -21,9 +21,11 @@ OPERATION_OF: Mapping[str, str] = {
     "ApprovalAsked": "ask",
     "ApprovalGiven": "approve",
     "ApprovalDenied": "deny",
+    "BranchAsked": "ask",
+    "BranchRuled": "decide",
 }
 """The operation behind each type of event that only an operation leads to."""
-OPERATIONS = (*OPERATION_OF.values(), "compensate", "cancel")
+OPERATIONS = (*dict.fromkeys(OPERATION_OF.values()), "compensate", "cancel")
 """The name of every operation."""
 
 LEADS_TO: Mapping[str, tuple[type, ...]] = {
@@ -42,9 +44,6 @@ LEADS_TO: Mapping[str, tuple[type, ...]] = {
     "deny": (ev.ApprovalDenied,),
 }
 """The events of an operation on a run that was carried out."""
-
-OF_NO_RUN = frozenset({"hold", "release"})
-"""Operations on a saga or a service."""
 
 
 def operation_of(event: ev.Event) -> str:

@@ -24,6 +24,9 @@ AfterAbort = Literal["retry", "fail", "refuse", "park"]
 HoldKind = Literal["saga", "service"]
 """What an operator can hold as a whole."""
 
+Ending = Literal["commit", "abort"]
+"""How a prepared branch ends."""
+
 Found = Literal["rollback", "commit", "protocol error"]
 """What a branch did against the decision; the last: it says that it was never asked to vote."""
 

@@ -23,6 +23,8 @@ from orchestrator.kernel.operator_events import (
     ApprovalAsked,
     ApprovalDenied,
     ApprovalGiven,
+    BranchAsked,
+    BranchRuled,
     BudgetSet,
     HoldPlaced,
     HoldReleased,
@@ -41,7 +43,9 @@ __all__ = [
     "ApprovalDenied",
     "ApprovalGiven",
     "BranchAborted",
+    "BranchAsked",
     "BranchCommitted",
+    "BranchRuled",
     "BranchVoted",
     "BudgetSet",
     "CallbackDelivered",
@@ -351,6 +355,8 @@ Event = (
     | RunReleased
     | HoldPlaced
     | HoldReleased
+    | BranchAsked
+    | BranchRuled
     | ApprovalAsked
     | ApprovalGiven
     | ApprovalDenied

@@ -10,6 +10,8 @@ from typing import Any, Literal
 import msgspec
 
 from orchestrator.kernel.events import (
+    BranchAsked,
+    BranchRuled,
     CommandKind,
     Failure,
     HoldKind,
@@ -204,9 +206,9 @@ class Release(_Message, frozen=True):
 
 
 class Noted(_Message, frozen=True):
-    """What an operator did to no run but to a saga or a service: it is in force, and has to be in the log."""
+    """What an operator did to no run but to a saga, a service or a prepared branch, and has to be in the log."""
 
-    event: HoldPlaced | HoldReleased
+    event: HoldPlaced | HoldReleased | BranchAsked | BranchRuled
 
 
 class Approve(_Asked, frozen=True):

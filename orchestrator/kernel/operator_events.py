@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.kernel.event import CommandKind, Happened, HoldKind
+from orchestrator.kernel.event import CommandKind, Ending, Happened, HoldKind
 
 
 class RunPaused(Happened, frozen=True):
@@ -67,6 +67,29 @@ class HoldReleased(Happened, frozen=True):
     hold: str
     kind: HoldKind
     name: str
+    reason: str = ""
+
+
+class BranchAsked(Happened, frozen=True):
+    """Somebody says how a prepared branch is to end that the journal can't decide, and that takes two people: an event
+    of no run, under ``branch:gid``.
+    """
+
+    gid: str
+    service: str
+    step: str
+    kind: Ending
+    expires_at: float
+    reason: str = ""
+
+
+class BranchRuled(Happened, frozen=True):
+    """Somebody decided how such a branch ends, before it was told so; of no run, as ``BranchAsked``."""
+
+    gid: str
+    service: str
+    step: str
+    kind: Ending
     reason: str = ""
 
 

@@ -191,7 +191,7 @@ def _operated(event: ev.Event) -> tuple[str, Tone] | None:
         case ev.ApprovalAsked() | ev.ApprovalGiven() | ev.ApprovalDenied():
             what = _approval(event)
         case _:
-            return None
+            return _ruled(event)
     what += _second(event)
     return f"{what}: {event.reason}" if event.reason else what, "person"
 
@@ -218,6 +218,15 @@ def _approval(event: ev.ApprovalAsked | ev.ApprovalGiven | ev.ApprovalDenied) ->
         return f"{event.operation}{step} waits for a second person, as number {event.number}"
     said = "approved" if isinstance(event, ev.ApprovalGiven) else "denied"
     return f"what waited as number {event.number} is {said}"
+
+
+def _ruled(event: ev.Event) -> tuple[str, Tone] | None:
+    if not isinstance(event, ev.BranchAsked | ev.BranchRuled):
+        return None
+    waits = isinstance(event, ev.BranchAsked)
+    became = "waits for a second person" if waits else "is decided by people"
+    what = f"to {event.kind} {event.step} in {event.service} {became}{_second(event)}"
+    return f"{what}: {event.reason}" if event.reason else what, "person"
 
 
 def _second(event: ev.Event) -> str:

@@ -41,13 +41,15 @@ def console_app(
         from orchestrator.console import console  # noqa: PLC0415 - all else works without the extra
         from orchestrator.console.around import Surroundings  # noqa: PLC0415
         from orchestrator.console.doubts import Doubts  # noqa: PLC0415
+        from orchestrator.console.rulings import Rulings  # noqa: PLC0415
     wake = transport(settings).poke if poke is None else poke
     known = client_options(settings)
 
     def clients(actor: str) -> Client:
         return Client(journal, sagas, wake, replace(known, actor=actor))
 
-    doubts = Doubts(services, journal, clients(settings.actor).state, settings.in_doubt_s)
+    rulings = Rulings(journal, known.two_people)
+    doubts = Doubts(services, journal, clients(settings.actor).state, settings.in_doubt_s, rulings)
     broker = AskedBroker(celery_app(settings), settings.namespace) if poke is None else None
     around = Surroundings(services, broker, doubts)
     options = console_options(settings, insecure_dev=insecure_dev)

@@ -8,6 +8,7 @@ from orchestrator.journal.audit import audit
 from orchestrator.journal.hold import Hold
 from orchestrator.journal.port import Journal, OperationFilter
 from orchestrator.journal.records import shard_of
+from orchestrator.kernel.events import BranchRuled
 from orchestrator.kernel.messages import Noted
 from orchestrator.views.replay import row_of
 from tests.contract.journal_samples import SHARDS, run_in, started, write
@@ -66,3 +67,19 @@ def test_an_audit_finds_holds_and_a_rebuild_is_not_led_astray(journal: Journal) 
     assert audit(journal, OperationFilter(saga="other")).entries == ()
     assert list(journal.verify()) == []
     assert journal.rebuild(row_of) == 1
+
+
+def test_what_is_noted_of_no_run_waits_in_the_inbox_and_is_audited(journal: Journal) -> None:
+    ruled = BranchRuled(
+        at=7.0, actor="ann", gid="g1", service="bank", step="debit", kind="commit", reason="seen"
+    )
+    noted = Noted(at=7.0, actor="ann", event=ruled)
+    journal.note("branch:g1", noted)
+    [item] = journal.inbox(range(SHARDS), {}, 10)
+    shard = shard_of("branch:g1", SHARDS)
+    assert (item.message, item.run_id, item.shard) == (noted, "branch:g1", shard)
+    tenure = journal.begin_tenure(shard, "c2", 6.0)
+    journal.append([write(tenure, [("branch:g1", ruled)], [])])
+    [one] = audit(journal, OperationFilter(operation="decide")).entries
+    assert (one.run_id, one.saga, one.step, one.is_on_run) == ("branch:g1", "", "debit", False)
+    assert audit(journal, OperationFilter(sagas=("place_order",))).entries == ()

@@ -13,8 +13,10 @@ from orchestrator.client import Client, ClientOptions
 from orchestrator.console import Role, console
 from orchestrator.console.around import Surroundings
 from orchestrator.console.doubts import Doubts
+from orchestrator.console.rulings import Rulings
 from orchestrator.errors import TransportUnavailableError
 from orchestrator.journal.records import shard_of
+from orchestrator.kernel.second import NOBODY, TwoPeople
 from orchestrator.participant.barrier import Held
 from orchestrator.participant.two_phase.port import Found
 from orchestrator.transport.gid import Gid
@@ -58,14 +60,15 @@ class Database:
 class World:
     """A console whose surroundings are a test's own."""
 
-    def __init__(self, desks: Desks, database: Database) -> None:
+    def __init__(self, desks: Desks, database: Database, rule: TwoPeople | None = None) -> None:
         self.desks = desks
         self.database = database
         self.told: list[QueueState] | Exception = []
         self.working: list[WorkerState] = []
         client = Client(desks.store, {}, options=ClientOptions("c"), clock=desks.now)
         services: Any = [database]
-        doubts = Doubts(services, desks.store, client.state, 600.0)
+        rulings = Rulings(desks.store, rule or NOBODY, desks.now)
+        doubts = Doubts(services, desks.store, client.state, 600.0, rulings)
         self.around = Surroundings(services, self, doubts, desks.now)
 
     def queues(self, names: Sequence[str]) -> list[QueueState]:
@@ -93,10 +96,10 @@ class World:
             follow_redirects=False,
         )
 
-    def browser(self) -> TestClient:
+    def browser(self, who: Role = Role.OPERATOR) -> TestClient:
         made = self.http()
         del made.headers["Authorization"]
-        assert made.post("/login", data={"token": SECRETS[Role.OPERATOR]}).status_code == 303
+        assert made.post("/login", data={"token": SECRETS[who]}).status_code == 303
         return made
 
 
