@@ -13,7 +13,7 @@ from orchestrator.cli.foretelling import gathered_page
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.listing import runs_table
 from orchestrator.cli.looks import SHORTEST_ID
-from orchestrator.cli.taken import Taken, await_taken, writer_of
+from orchestrator.cli.taken import Taken, await_taken, under_an_id, writer_of
 from orchestrator.errors import OperationRefusedError, RunNotFoundError
 from orchestrator.journal.port import RunFilter
 from orchestrator.kernel import messages as msg
@@ -61,23 +61,22 @@ def for_many(
     if step is not None:
         where = msgspec.structs.replace(where, step=step)
     runs = list(_matching(call, where))
-    message = msgspec.structs.replace(message, bulk=msg.MANY)
+    message = under_an_id(msgspec.structs.replace(message, bulk=msg.MANY))
     _foretell(call, runs, message, dry_run=dry_run)
     if dry_run:
         return
     if runs and not yes:
         _ask(call, name, len(runs))
-    sent: list[tuple[RunSummary, int]] = []
+    sent: list[RunSummary] = []
     refused: list[Refusal] = []
     for run in runs:
         try:
-            before = call.journal.history(run.run_id)
             call.client.operate(run.run_id, message)
         except (OperationRefusedError, RunNotFoundError) as error:
             refused.append(Refusal(run.run_id, str(error)))
         else:
-            sent.append((run, before[-1].offset if before else 0))
-    taken, late = _await_all(call, name, sent)
+            sent.append(run)
+    taken, late = _await_all(call, message, sent)
     waits = sum(bool(one.waits) for one in taken)
     done = Many(name, len(runs), len(sent), len(taken), (*refused, *late), waits)
     _tell(call, done, sent)
@@ -157,16 +156,16 @@ def _ask(call: Invocation, operation: str, number: int) -> None:
 
 
 def _await_all(
-    call: Invocation, operation: str, sent: list[tuple[RunSummary, int]]
+    call: Invocation, message: msg.Operation, sent: list[RunSummary]
 ) -> tuple[list[Taken], list[Refusal]]:
     taken: list[Taken] = []
     refused: list[Refusal] = []
     ends_at = call.now() + _WAIT_S
-    for run, after in sent:
+    for run in sent:
         if not writer_of(call, run.shard):
             continue
         try:
-            found = await_taken(call, run.run_id, operation, after, ends_at - call.now())
+            found = await_taken(call, run.run_id, message, ends_at - call.now())
         except OperationRefusedError as error:
             refused.append(Refusal(run.run_id, str(error)))
         else:
@@ -174,7 +173,7 @@ def _await_all(
     return taken, refused
 
 
-def _tell(call: Invocation, done: Many, sent: list[tuple[RunSummary, int]]) -> None:
+def _tell(call: Invocation, done: Many, sent: list[RunSummary]) -> None:
     if call.out.json:
         call.out.data(done)
         return
@@ -190,7 +189,7 @@ def _tell(call: Invocation, done: Many, sent: list[tuple[RunSummary, int]]) -> N
     for refusal in done.refused:
         call.out.note(f"{refusal.run_id[:SHORTEST_ID]} refused: {refusal.why}", "red")
     waiting = done.sent - done.taken
-    if waiting and not any(writer_of(call, run.shard) for run, _ in sent):
+    if waiting and not any(writer_of(call, run.shard) for run in sent):
         call.out.note(
             "no coordinator is running: they will be carried out once `saga coordinator` does",
             "yellow",

@@ -207,8 +207,7 @@ def operate_on(
     if dry_run:
         _foretell(call, run_id, message)
         return
-    name = msg.operation_name(message)
-    taken = carry_out(call, run_id, name, lambda: call.client.operate(run_id, message))
+    taken = carry_out(call, run_id, message)
     if call.out.json:
         call.out.data(taken)
     else:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
 
 import msgspec
 
@@ -23,9 +23,15 @@ from orchestrator.errors import (
     RunNotFoundError,
     SagaError,
 )
+from orchestrator.journal.outcome import (
+    KeyReusedError,
+    awaited,
+    caused_by,
+    events_of,
+    waits_as,
+)
 from orchestrator.journal.port import Recorded, RunFilter
 from orchestrator.kernel import events as ev
-from orchestrator.kernel.asked import LEADS_TO
 from orchestrator.kernel.messages import MANY, Signal
 from orchestrator.kernel.messages import Asked as AskedFor
 from orchestrator.kernel.preview import Preview
@@ -35,11 +41,6 @@ from orchestrator.views.timeline import sentence
 
 BULK_MAX = 1_000
 """The most runs of one bulk request."""
-_FIRST_LOOK_S = 0.01
-_SLOWEST_LOOK_S = 0.2
-
-_FIRST_OF = {**LEADS_TO, "budget": (ev.BudgetSet, ev.StepRetried)}
-"""What an operation's events begin with: of a step that was given up, a budget first makes a retry."""
 
 
 class ChangedError(SagaError):
@@ -49,10 +50,6 @@ class ChangedError(SagaError):
         super().__init__(f"run {run_id} has changed since you looked: look again, then decide")
         self.run_id = run_id
         self.length = length
-
-
-class KeyReusedError(SagaError):
-    """An idempotency key was used before, for something else."""
 
 
 class Acted(msgspec.Struct, frozen=True):
@@ -242,7 +239,7 @@ class Actions:
         expects: int | None,
     ) -> None:
         records = self._records(run_id)
-        if any(_caused_by(records, request)):
+        if any(caused_by(records, request)):
             _settled(run_id, records, operation, request, expects)
             return
         if expects is not None and expects != len(records):
@@ -262,20 +259,17 @@ class Actions:
         request: str,
         expects: int | None,
     ) -> Acted:
-        ends_at = self._desk.clock() + self._desk.options.wait_s
-        pause_s = _FIRST_LOOK_S
-        while True:
-            records = self._records(run_id)
-            found = _settled(run_id, records, operation, request, expects)
-            if found or self._desk.clock() >= ends_at:
-                row = self._desk.row(who, run_id)
-                if operation == "approve":
-                    found += _approved(records, found[:1])
-                told = self._desk.texts(who, row, (sentence(event)[0] for event in found))
-                waits = _waits(records, found)
-                return Acted(row, operation, bool(found), told, len(records), waits)
-            self._sleep(pause_s)
-            pause_s = min(pause_s * 1.5, _SLOWEST_LOOK_S)
+        records, found = awaited(
+            lambda: self._records(run_id),
+            lambda seen: _settled(run_id, seen, operation, request, expects),
+            self._desk.options.wait_s,
+            self._desk.clock,
+            self._sleep,
+        )
+        row = self._desk.row(who, run_id)
+        told = self._desk.texts(who, row, (sentence(event)[0] for event in found))
+        waits = waits_as(records, found)
+        return Acted(row, operation, bool(found), told, len(records), waits)
 
     def _records(self, run_id: str) -> list[Recorded]:
         return [r for r in self._desk.journal.history(run_id) if r.event is not None]
@@ -288,29 +282,6 @@ def _request_id(who: Principal, run_id: str, key: str) -> str:
     return hashlib.sha256(f"{who.name}\0{run_id}\0{key}".encode()).hexdigest()[:32]
 
 
-def _caused_by(records: Iterable[Recorded], request: str) -> Iterator[ev.Event]:
-    for record in records:
-        event: Any = record.event
-        if request in {event.request, getattr(event, "signal_id", "")}:
-            yield event
-
-
-def _answer(records: Iterable[Recorded], operation: OperationName, request: str) -> list[ev.Event]:
-    """The events of a request. Raises ``OperationRefusedError``, ``KeyReusedError``."""
-    found: list[ev.Event] = []
-    for event in _caused_by(records, request):
-        if isinstance(event, ev.OperationRefused):
-            if event.operation != operation:
-                raise KeyReusedError(f"this idempotency key was used for {event.operation} before")
-            raise OperationRefusedError(event.why)
-        found.append(event)
-    first = found[0] if found else None
-    waits = isinstance(first, ev.ApprovalAsked) and first.operation == operation
-    if first is not None and not waits and not isinstance(first, _FIRST_OF[operation]):
-        raise KeyReusedError("this idempotency key was used for another operation before")
-    return found
-
-
 def _settled(
     run_id: str,
     records: Sequence[Recorded],
@@ -318,9 +289,9 @@ def _settled(
     request: str,
     expects: int | None,
 ) -> list[ev.Event]:
-    """As ``_answer``; a refusal because the run had changed is ``ChangedError``."""
+    """As ``events_of``; a refusal because the run had changed is ``ChangedError``."""
     try:
-        return _answer(records, operation, request)
+        return events_of(records, operation, request)
     except OperationRefusedError:
         if expects is not None and _length_before(records, request) != expects:
             raise ChangedError(run_id, len(records)) from None
@@ -328,28 +299,5 @@ def _settled(
 
 
 def _length_before(records: Sequence[Recorded], request: str) -> int:
-    first = next(_caused_by(records, request))
+    first = next(caused_by(records, request))
     return next(index for index, record in enumerate(records) if record.event is first)
-
-
-def _waits(records: Iterable[Recorded], found: Sequence[ev.Event]) -> int | None:
-    """The number under which it waits for a second person, if it does."""
-    asked = next((event for event in found if isinstance(event, ev.ApprovalAsked)), None)
-    if asked is None or any(_answers(record.event, asked.number) for record in records):
-        return None
-    return asked.number
-
-
-def _answers(event: ev.Event | None, number: int) -> bool:
-    return isinstance(event, ev.ApprovalGiven | ev.ApprovalDenied) and event.number == number
-
-
-def _approved(records: Iterable[Recorded], given: Sequence[ev.Event]) -> list[ev.Event]:
-    """What this approval led to."""
-    return [
-        event
-        for record in records
-        for event in (record.event,)
-        for yes in given
-        if event is not None and (event.second, event.at) == (yes.actor, yes.at)
-    ]

@@ -9,11 +9,11 @@ from msgspec.structs import replace
 
 from orchestrator.client.bulk import Bulks
 from orchestrator.console.access import Principal
-from orchestrator.console.actions import KeyReusedError
 from orchestrator.console.desk import Desk
 from orchestrator.console.requests import Asked, BulkChange, OperationName
 from orchestrator.errors import BulkNotFoundError, InvalidInputError
 from orchestrator.journal.bulk import Bulk, BulkItem, BulkLimits, BulkOperation, Outcome
+from orchestrator.journal.outcome import KeyReusedError
 from orchestrator.journal.port import RunFilter
 from orchestrator.kernel import messages as msg
 

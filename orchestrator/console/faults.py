@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 
 from orchestrator.console.access import ForbiddenError, UnauthenticatedError
-from orchestrator.console.actions import ChangedError, KeyReusedError
+from orchestrator.console.actions import ChangedError
 from orchestrator.console.answers import Json, etag
 from orchestrator.console.limits import TooManyError
 from orchestrator.console.rendering import base_of, is_page, page
@@ -29,6 +29,7 @@ from orchestrator.errors import (
     TransportUnavailableError,
     UnknownSagaError,
 )
+from orchestrator.journal.outcome import KeyReusedError
 
 _STATUS: tuple[tuple[type[SagaError], int], ...] = (
     (UnauthenticatedError, 401),

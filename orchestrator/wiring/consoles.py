@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,11 @@ def console_app(
         from orchestrator.console.around import Surroundings  # noqa: PLC0415
         from orchestrator.console.doubts import Doubts  # noqa: PLC0415
         from orchestrator.console.rulings import Rulings  # noqa: PLC0415
-    wake = transport(settings).poke if poke is None else poke
+    link = None
+    if poke is None:
+        link = transport(settings)
+        poke = link.poke
+    wake = poke
     known = client_options(settings)
 
     def clients(actor: str) -> Client:
@@ -50,10 +55,15 @@ def console_app(
 
     rulings = Rulings(journal, known.two_people)
     doubts = Doubts(services, journal, clients(settings.actor).state, settings.in_doubt_s, rulings)
-    broker = AskedBroker(celery_app(settings), settings.namespace) if poke is None else None
+    broker = AskedBroker(celery_app(settings), settings.namespace) if link is not None else None
     around = Surroundings(services, broker, doubts)
     options = console_options(settings, insecure_dev=insecure_dev)
-    return console(journal, clients, sagas, options, around=around)
+    made = console(journal, clients, sagas, options, around=around)
+    if link is not None:
+        weakref.finalize(
+            made, link.close
+        ).atexit = False  # an app that mounts it tells it of no end
+    return made
 
 
 def console_options(settings: Settings, *, insecure_dev: bool = False) -> ConsoleOptions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,20 @@ def test_no_connection_outlives_its_client(
     client.launch(send_a_letter, "Dear all")
     assert _sockets() > before
     del client
+    assert _sockets() == before
+    journal.close()
+
+
+def test_no_connection_outlives_its_console(tmp_path: Path, redis_url: str) -> None:
+    settings = Settings(journal_url=f"sqlite:///{tmp_path}/journal.db", broker_url=redis_url)
+    journal = wiring.make_journal(settings)
+    before = _sockets()
+    sagas = {send_a_letter.name: send_a_letter}
+    app = wiring.console_app(settings, journal, sagas, insecure_dev=True)
+    app.state.parts.desk.clients("ann").launch(send_a_letter, "Dear all")
+    assert _sockets() > before
+    del app
+    gc.collect()
     assert _sockets() == before
     journal.close()
 
