@@ -189,6 +189,12 @@ def pulse(who: Viewer, parts: Using, minutes: Annotated[int, Query(ge=1, le=240)
     return Json(parts.desk.pulse(who, minutes))
 
 
+@router.get("/in-flight", tags=["figures"], responses=answers("InFlight"))
+def in_flight(who: Viewer, parts: Using) -> Response:
+    """Where the open runs stand, by saga and step, and the oldest; of the newest 2,000."""
+    return Json(parts.desk.in_flight(who))
+
+
 @router.get("/shards", tags=["figures"], responses=answers("Shards"))
 def shards(who: Viewer, parts: Using) -> Response:
     """Who writes what."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -42,11 +46,14 @@ from orchestrator.console.schemas import add_schemas
 from orchestrator.console.security import SAFE_METHODS, Parts, Viewer, check_routes
 from orchestrator.console.sessions import Sessions
 from orchestrator.definition.saga import Saga
+from orchestrator.errors import SagaError
 from orchestrator.journal.port import Journal
 
 STATIC = Path(__file__).parent / "static"
 BODY_MAX_BYTES = 8 * 1024 * 1024
 LOGINS_PER_MIN = 10
+WATCH_EVERY_S = 20.0
+_log = logging.getLogger(__name__)
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
     " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -76,6 +83,7 @@ def console(
     app = FastAPI(
         title="saga-orchestrator",
         version="1",
+        lifespan=_watching,
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
@@ -113,6 +121,27 @@ def openapi(app: FastAPI) -> dict[str, Any]:
     """The API's description."""
     routes = [route for route in app.routes if getattr(route, "path", "").startswith("/api/")]
     return add_schemas(get_openapi(title=app.title, version=app.version, routes=routes))
+
+
+@asynccontextmanager
+async def _watching(app: FastAPI) -> AsyncIterator[None]:
+    """Look around now and then, so that who goes missing is known though nobody looks. Not where it is mounted: only
+    the outermost app is told that it begins.
+    """
+    desk: Desk = app.state.parts.desk
+
+    async def watch() -> None:
+        while True:
+            try:
+                await run_in_threadpool(desk.look)
+            except SagaError as error:
+                _log.warning("can't look after workers: %s", error)
+            await asyncio.sleep(WATCH_EVERY_S)
+
+    watcher = asyncio.create_task(watch()) if desk.around.can_look else None
+    yield
+    if watcher is not None:
+        watcher.cancel()
 
 
 def _health() -> dict[str, str]:

@@ -5,6 +5,7 @@ A console without it (no apps, no broker) says so instead.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -124,9 +125,42 @@ class Surroundings:
         self._clock = clock
         self._kept = Kept[_Told](_KEPT_S, clock)
         self._seen: dict[tuple[str, int], WorkerRow] = {}
+        self._last: _Told | None = None
+        self._asking = threading.Lock()
+
+    @property
+    def can_look(self) -> bool:
+        """Whether there is a broker to ask."""
+        return self._broker is not None
 
     def services(self, plans: Iterable[Plan]) -> ServicesSeen:
-        """Every service that a plan calls or an app defines."""
+        """Every service that a plan calls or an app defines. Workers may take a second to answer."""
+        return self._seen_now(plans, self._asked)
+
+    def glance(self, plans: Iterable[Plan]) -> ServicesSeen | None:
+        """The same as it was told last, without waiting, while it is asked again beside; None if it never was."""
+        last = self._last
+        return None if last is None else self._seen_now(plans, lambda _: last)
+
+    def look(self, plans: Iterable[Plan]) -> None:
+        """Ask beside, for the next ``glance``, unless somebody does already."""
+        if self._broker is None or not self._asking.acquire(blocking=False):
+            return
+        found = list(plans)
+
+        def ask() -> None:
+            try:
+                self._seen_now(found, self._remembered)
+            finally:
+                self._asking.release()
+
+        threading.Thread(target=ask, name="console-look", daemon=True).start()
+
+    def _remembered(self, names: list[str]) -> _Told:
+        self._last = self._asked(names)
+        return self._last
+
+    def _seen_now(self, plans: Iterable[Plan], ask: Callable[[list[str]], _Told]) -> ServicesSeen:
         needed: dict[str, dict[str, set[str]]] = {}
         queues: dict[str, set[str]] = {}
         for plan in plans:
@@ -138,7 +172,7 @@ class Surroundings:
         for service in self._services:
             defined[service.name] = {one.spec.name for one in service.participants.values()}
             queues.setdefault(service.name, set()).add(service.queue)
-        told = self._asked(sorted(name for names in queues.values() for name in names))
+        told = ask(sorted(name for names in queues.values() for name in names))
         by_name = {state.name: state for state in told.queues}
         serving = Counter(
             name for row in told.workers if not row.missing for name in row.worker.participants

@@ -7,6 +7,7 @@ has.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from orchestrator.console.archives import Archives, Found
 from orchestrator.console.around import ServicesSeen, Surroundings
 from orchestrator.console.kept import Kept
 from orchestrator.console.options import ConsoleOptions
+from orchestrator.console.overview import InFlight, in_flight
 from orchestrator.console.redaction import (
     approval_without_values,
     doing_without_values,
@@ -25,7 +27,7 @@ from orchestrator.console.redaction import (
     look_without_values,
     run_without_values,
 )
-from orchestrator.console.shown import SagaRow, Seen, Shards
+from orchestrator.console.shown import SagaRow, Seen, Shards, saga_rows
 from orchestrator.definition.plan import Plan
 from orchestrator.definition.saga import Saga
 from orchestrator.errors import (
@@ -59,7 +61,7 @@ from orchestrator.views.timeline import Entry, timeline
 _EVENTS_MAX = 200_000
 _KEPT_S = 3.0
 _OPEN = ("accepted", "running", "compensating", "stuck")
-_OPEN_PAGE, _OPEN_PAGES = 500, 10
+_OPEN_PAGE, _OPEN_PAGES, _FLYING_PAGES = 500, 10, 4
 _NOTHING = "\0"
 """No saga is called so."""
 
@@ -88,6 +90,7 @@ class Desk:
         self._counts = Kept[dict[str, dict[str, int]]](_KEPT_S, clock)
         self._open = Kept[tuple[dict[int, int], bool]](_KEPT_S, clock)
         self._pulses = Kept[Pulse](_KEPT_S, clock)
+        self._flying = Kept[InFlight](_KEPT_S, clock)
         self._statistics = Kept[Statistics](_KEPT_S, clock)
 
     def sees_values(self, who: Principal) -> bool:
@@ -271,41 +274,16 @@ class Desk:
 
     def plans(self, who: Principal) -> list[SagaRow]:
         """Every saga's versions, stored or defined."""
-        stored = {(plan.saga, plan.version): plan for plan in self.journal.plans()}
-        defined = {(saga.name, saga.version): saga.plan for saga in self.sagas.values()}
-        counts = self.counts(who)
-        rows: list[SagaRow] = []
-        for place in sorted(stored.keys() | defined.keys()):
-            plan = stored.get(place) or defined[place]
-            if who.may_see(plan.saga):
-                rows.append(
-                    SagaRow(
-                        saga=plan.saga,
-                        version=plan.version,
-                        hash=plan.hash,
-                        steps=len(list(plan.steps())),
-                        stored=place in stored,
-                        defined=place in defined and defined[place].hash == plan.hash,
-                        runs=counts.get(plan.saga, {}),
-                    )
-                )
-        return rows
+        stored = [plan for plan in self.journal.plans() if who.may_see(plan.saga)]
+        defined = [saga.plan for saga in self.sagas.values() if who.may_see(saga.name)]
+        return saga_rows(stored, defined, self.counts(who))
 
     def open_by_version(self, who: Principal, saga: str) -> tuple[dict[int, int], bool]:
         """Version to the number of open runs that it still has; and whether there are more than were counted."""
 
         def find() -> tuple[dict[int, int], bool]:
-            counts: dict[int, int] = {}
-            cursor = None
-            for _ in range(_OPEN_PAGES):
-                where = RunFilter(saga=saga, status=_OPEN, sagas=who.sagas)
-                page = self.journal.runs(where, cursor, _OPEN_PAGE)
-                for run in page.runs:
-                    counts[run.version] = counts.get(run.version, 0) + 1
-                cursor = page.cursor
-                if cursor is None:
-                    break
-            return counts, cursor is not None
+            runs, more = self._newest_open(who, saga, _OPEN_PAGES)
+            return Counter(run.version for run in runs), more
 
         return self._open.get((saga, who.sagas), find)
 
@@ -323,9 +301,47 @@ class Desk:
 
     def services(self, who: Principal) -> ServicesSeen:
         """The services that their sagas call, and, for those who may see all, what else the apps define."""
-        plans = [*self.journal.plans(), *(one.plan for one in self.sagas.values())]
-        seen = self.around.services([plan for plan in plans if who.may_see(plan.saga)])
+        seen = self.around.services(self._plans(who))
         return seen.of_sagas() if who.sagas else seen
+
+    def glance(self, who: Principal) -> ServicesSeen | None:
+        """The same as it was found last; None if nobody has looked yet."""
+        self.look()
+        seen = self.around.glance(self._plans(who))
+        return seen.of_sagas() if who.sagas and seen is not None else seen
+
+    def look(self) -> None:
+        """Have the broker asked for its queues and workers, without waiting for it."""
+        if self.around.can_look:
+            self.around.look(self._plans())
+
+    def in_flight(self, who: Principal) -> InFlight:
+        """Where the open runs stand, of the newest; not older than a few seconds."""
+
+        def find() -> InFlight:
+            runs, more = self._newest_open(who, None, _FLYING_PAGES)
+            return in_flight(runs, more=more)
+
+        return self._flying.get(who.sagas, find)
+
+    def _newest_open(
+        self, who: Principal, saga: str | None, pages: int
+    ) -> tuple[list[RunSummary], bool]:
+        """So many pages of open runs, and whether there are more."""
+        runs: list[RunSummary] = []
+        cursor = None
+        for _ in range(pages):
+            where = RunFilter(saga=saga, status=_OPEN, sagas=who.sagas)
+            page = self.journal.runs(where, cursor, _OPEN_PAGE)
+            runs += page.runs
+            cursor = page.cursor
+            if cursor is None:
+                break
+        return runs, cursor is not None
+
+    def _plans(self, who: Principal | None = None) -> list[Plan]:
+        plans = [*self.journal.plans(), *(one.plan for one in self.sagas.values())]
+        return [plan for plan in plans if who is None or who.may_see(plan.saga)]
 
     def shards(self) -> Shards:
         """Who writes what, and who is alive."""

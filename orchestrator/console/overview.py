@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.pulse import Beat, Pulse
 
 _HEIGHT = 40.0
@@ -27,6 +28,48 @@ class Line(msgspec.Struct, frozen=True):
     columns: tuple[tuple[float, float, float, str], ...]
     """Of each: x, y, height, and what it says."""
     width: float
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """Open runs of a saga that stand at the same step."""
+
+    saga: str
+    step: str
+    """Where it waits, backs off or needs a person; empty for runs that just go on."""
+    number: int
+    oldest: str
+    """The run that was launched first of them."""
+    oldest_at: float
+
+
+class InFlight(msgspec.Struct, frozen=True):
+    """Where open runs stand, the most first."""
+
+    standing: tuple[Standing, ...]
+    counted: int
+    more: bool
+    """There are older ones than were counted."""
+    oldest: Standing | None
+    """Where the oldest of those counted stands."""
+
+
+def in_flight(runs: Iterable[RunSummary], *, more: bool) -> InFlight:
+    """Add open runs up; one that stands at several steps counts at each."""
+    found: dict[tuple[str, str], list[RunSummary]] = {}
+    counted = 0
+    for run in runs:
+        counted += 1
+        for step in run.parked or run.steps or ("",):
+            found.setdefault((run.saga, step), []).append(run)
+    standing = [_standing(saga, step, at) for (saga, step), at in found.items()]
+    standing.sort(key=lambda one: (-one.number, one.saga, one.step))
+    oldest = min(standing, key=lambda one: one.oldest_at, default=None)
+    return InFlight(tuple(standing), counted, more, oldest)
+
+
+def _standing(saga: str, step: str, runs: Sequence[RunSummary]) -> Standing:
+    first = min(runs, key=lambda run: run.launched_at)
+    return Standing(saga, step, len(runs), first.run_id, first.launched_at)
 
 
 def lines(pulse: Pulse, step: float = 10.0) -> list[Line]:

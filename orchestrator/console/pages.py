@@ -59,6 +59,8 @@ def overview(request: Request, who: Viewer, parts: Using) -> Response:
         "happened": [status for status in STATUSES if total[status]],
         "recent": desk.runs(who, RunFilter(), None, 8).runs,
         "shards": desk.shards(),
+        "flying": desk.in_flight(who),
+        "services": desk.glance(who),
     }
     return page(request, "overview.html", who, values)
 

@@ -11,6 +11,7 @@ from orchestrator.console.access import Grant, Role
 from orchestrator.console.actions import Acted, Acts, Foreseen, Launched
 from orchestrator.console.around import DoubtsSeen, ServicesSeen
 from orchestrator.console.doubts import InDoubt, Ruled
+from orchestrator.console.overview import InFlight
 from orchestrator.console.shown import SagaRow, Shards
 from orchestrator.journal.approvals import Judged
 from orchestrator.journal.audit import AuditPage
@@ -132,7 +133,7 @@ _ANSWERS = (
         ClusterPage,
         ClusterRuns,
     ),
-    *(DoubtsSeen, Ended, Entries, Fault, Foreseen, Hold, HoldPreview, HoldRows),
+    *(DoubtsSeen, Ended, Entries, Fault, Foreseen, Hold, HoldPreview, HoldRows, InFlight),
     *(Judged, Launched, Me, Page, Preview, Pulse, Ruled, RunLook),
     *(SagaRows, ServicesSeen, Shards, Statistics),
 )

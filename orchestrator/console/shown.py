@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import msgspec
 
 from orchestrator.console.archives import Place
+from orchestrator.definition.plan import Plan
 from orchestrator.journal.port import LeaseState
 from orchestrator.views.look import RunLook
 
@@ -41,3 +44,24 @@ class Shards(msgspec.Struct, frozen=True):
     shards: int
     leases: tuple[LeaseState, ...]
     coordinators: tuple[str, ...]
+
+
+def saga_rows(
+    stored: Iterable[Plan], defined: Iterable[Plan], counts: Mapping[str, dict[str, int]]
+) -> list[SagaRow]:
+    """Every version that is stored or defined, in order."""
+    known = {(plan.saga, plan.version): plan for plan in stored}
+    ours = {(plan.saga, plan.version): plan for plan in defined}
+    return [
+        SagaRow(
+            saga=plan.saga,
+            version=plan.version,
+            hash=plan.hash,
+            steps=len(list(plan.steps())),
+            stored=place in known,
+            defined=place in ours and ours[place].hash == plan.hash,
+            runs=counts.get(plan.saga, {}),
+        )
+        for place in sorted(known.keys() | ours.keys())
+        for plan in (known.get(place) or ours[place],)
+    ]

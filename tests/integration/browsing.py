@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -92,8 +92,10 @@ def shop(bank: dict[str, bool]) -> Definitions:
     @ship.undo
     def recall(order: Order, weight: int) -> None: ...
 
-    @goods.participant
-    def tell(order: Order) -> None: ...
+    @goods.participant(retry=BRIEF)
+    def tell(order: Order) -> None:
+        if order.fate == "mute" and not bank["open"]:
+            raise ConnectionError("the post is closed")
 
     @saga(version=1)
     def fulfil_order(order: Order) -> str:
@@ -129,9 +131,9 @@ def desk(folder: Path, **settings: Any) -> Iterator[Desk]:
 
 @contextmanager
 def embedded_desk(
-    folder: Path, definitions: Definitions, **more: Any
+    folder: Path, definitions: Definitions, services: Sequence[Any] = (), **more: Any
 ) -> Iterator[tuple[Embedded, str]]:
-    """These sagas in this process, and where their console is."""
+    """These sagas in this process, and where their console is; ``services`` may hold branches in doubt."""
     settings = Settings(
         journal_url=f"sqlite:///{folder}/journal.db",
         actor="the shop",
@@ -141,7 +143,7 @@ def embedded_desk(
     )
     make_tables(settings.journal_url, settings.shards)
     with embedded(definitions, settings) as it:
-        app = console_app(settings, it.journal, definitions.sagas, poke=it.poke)
+        app = console_app(settings, it.journal, definitions.sagas, poke=it.poke, services=services)
         server = uvicorn.Server(
             uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=1)
         )

@@ -103,8 +103,14 @@
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("button[data-copy]");
     if (!button) return;
-    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
-    button.textContent = "Copied";
+    const shown = document.getElementById(button.dataset.copy);
+    try {
+      await navigator.clipboard.writeText(shown.textContent);
+      button.textContent = "Copied";
+    } catch { // not allowed here: what is selected can be copied by hand
+      window.getSelection().selectAllChildren(shown);
+      button.textContent = "Selected: copy it with your keys";
+    }
   });
 
   copyable();

@@ -24,6 +24,7 @@ from orchestrator.transport.presence import WorkerState
 from orchestrator.transport.safety import QueueState
 from tests.unit.console.desks import PEER, SECRETS, Desks, hidden
 from tests.unit.console.test_pages import text_of
+from tests.waiting import eventually
 
 
 class Database:
@@ -259,3 +260,30 @@ def test_a_console_without_apps_says_so(desks: Desks) -> None:
         client.get("/in-doubt").text
     )
     assert "this console has no broker to ask" in text_of(client.get("/services").text)
+
+
+def test_the_overview_tells_of_queues_and_workers_what_was_found_last(world: World) -> None:
+    world.told = [QueueState("shop", 1_234, 2), QueueState("bank", 0, 0)]
+    world.working = [worker("one", "shop.debit"), worker("two", "shop.debit")]
+    client = world.http(Role.VIEWER)
+
+    def overview() -> str:
+        return text_of(client.get("/").text)
+
+    eventually(lambda: "2 workers answer" in overview())
+    page = overview()
+    assert "shop 1,234 2" in page
+    assert "No worker has shop.credit" in page
+    world.working = []
+    world.desks.clock += 60.0
+    eventually(lambda: "0 workers answer, 2 missing" in overview())
+    assert "shop 1,234" not in text_of(world.http("narrow").get("/").text), "no saga of theirs"
+
+
+def test_who_goes_missing_is_known_though_nobody_looks(world: World) -> None:
+    world.working = [worker("one", "shop.debit")]
+    with world.http():  # it is told that it begins, and nobody asks it for anything
+        eventually(lambda: world.around.glance([]) is not None)
+    seen = world.around.glance([])
+    assert seen is not None
+    assert [row.worker.name for row in seen.workers] == ["one"]

@@ -272,3 +272,20 @@ def test_bars_lie_where_the_time_was() -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0 s ago"), (59, "59 s ago"), (61, "1m 1s ago")])
 def test_ages(seconds: float, text: str) -> None:
     assert ago(1_000.0, 1_000.0 - seconds) == text
+
+
+def test_the_overview_says_where_open_runs_stand(desks: Desks) -> None:
+    desks.waiting("dddd4444")
+    desks.clock += 600
+    desks.waiting("dddd5555")
+    desks.parked()
+    flying = desks.http(Role.VIEWER).get("/api/v1/in-flight").json()
+    assert [(one["saga"], one["step"], one["number"]) for one in flying["standing"]] == [
+        ("waits", "approval", 2),
+        ("s", "charge", 1),
+    ]
+    assert (flying["counted"], flying["more"], flying["oldest"]["oldest"]) == (3, False, "dddd4444")
+    page = text_of(desks.browser().get("/").text)
+    assert "In flight oldest launched 10m ago" in page
+    assert "waits approval 2" in page
+    assert desks.http("narrow").get("/api/v1/in-flight").json()["standing"] == []
