@@ -139,7 +139,7 @@ class Surroundings:
 
     def glance(self, plans: Iterable[Plan]) -> ServicesSeen | None:
         """The same as it was told last, without waiting, while it is asked again beside; None if it never was."""
-        last = self._last
+        last = self._last if self._broker is not None else self._asked([])
         return None if last is None else self._seen_now(plans, lambda _: last)
 
     def look(self, plans: Iterable[Plan]) -> None:

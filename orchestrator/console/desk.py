@@ -60,7 +60,7 @@ from orchestrator.views.timeline import Entry, timeline
 
 _EVENTS_MAX = 200_000
 _KEPT_S = 3.0
-_OPEN = ("accepted", "running", "compensating", "stuck")
+_OPEN = ("accepted", "running", "compensating", "paused", "stuck")
 _OPEN_PAGE, _OPEN_PAGES, _FLYING_PAGES = 500, 10, 4
 _NOTHING = "\0"
 """No saga is called so."""

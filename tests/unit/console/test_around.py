@@ -260,6 +260,7 @@ def test_a_console_without_apps_says_so(desks: Desks) -> None:
         client.get("/in-doubt").text
     )
     assert "this console has no broker to ask" in text_of(client.get("/services").text)
+    assert "this console has no broker to ask" in text_of(client.get("/").text)
 
 
 def test_the_overview_tells_of_queues_and_workers_what_was_found_last(world: World) -> None:

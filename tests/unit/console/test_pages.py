@@ -289,3 +289,6 @@ def test_the_overview_says_where_open_runs_stand(desks: Desks) -> None:
     assert "In flight oldest launched 10m ago" in page
     assert "waits approval 2" in page
     assert desks.http("narrow").get("/api/v1/in-flight").json()["standing"] == []
+    desks.http().post("/api/v1/runs/dddd5555/pause", json={})
+    desks.clock += 10  # figures are kept for a moment
+    assert desks.http().get("/api/v1/in-flight").json()["counted"] == 3, "a paused run is open"
