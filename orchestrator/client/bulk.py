@@ -19,6 +19,7 @@ from orchestrator.journal.bulk import (
     Outcome,
 )
 from orchestrator.journal.port import ReaderJournal, RunFilter
+from orchestrator.journal.records import shard_of
 from orchestrator.kernel.messages import operation_name
 from orchestrator.kernel.second import NOBODY
 from orchestrator.kernel.summary import RunSummary
@@ -131,7 +132,8 @@ class Bulks:
                 excused=bulk.wave if bulk.state == "stopped" else bulk.excused,
                 notes=(*bulk.notes, BulkNote(self._clock(), what, self._actor, reason)),
             )
-            if self._journal.write_bulk(changed, (), ()):
+            if self._journal.write_bulk(changed, (), (changed.said(),)):
+                self._poke(shard_of(changed.subject, self._journal.shards()))
                 return self._journal.bulk(bulk.id)
 
     def _check_approval(self, bulk: Bulk, what: str) -> None:

@@ -31,6 +31,7 @@ class Doing(msgspec.Struct, frozen=True):
     run_id: str
     saga: str
     step: str
+    """Of a bulk operation: what became of it."""
     before: str
     """The run's status before it; empty where its events can't be played any more."""
     after: str
@@ -48,7 +49,7 @@ class Doing(msgspec.Struct, frozen=True):
 
     @property
     def is_on_run(self) -> bool:
-        """Else ``run_id`` names a saga, a service or a prepared branch, as ``kind:name``."""
+        """Else ``run_id`` names a saga, a service or a prepared branch or a bulk operation, as ``kind:name``."""
         return ":" not in self.run_id
 
 
@@ -145,7 +146,7 @@ def _doing(one: Operated, seen: dict[tuple[int, int], _Seen], *, intact: bool) -
     event: Any = record.event
     around = seen.get((record.shard, record.offset))
     before, after = (None, None) if around is None else (around.before, around.after)
-    step = getattr(event, "step", None) or ""
+    step = str(getattr(event, "step", None) or getattr(event, "what", ""))
     return Doing(
         at=record.at,
         actor=record.actor,

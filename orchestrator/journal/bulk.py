@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from orchestrator.kernel import messages as msg
+from orchestrator.kernel.events import BulkSteered
 from orchestrator.kernel.summary import RunSummary
 
 BulkOperation = msg.Retry | msg.Compensate | msg.Cancel | msg.Pause | msg.Resume
@@ -89,6 +90,25 @@ class Bulk(msgspec.Struct, frozen=True):
         """When it was asked for."""
         return self.message.at
 
+    @property
+    def subject(self) -> str:
+        """What stands in the log in the place of a run's id."""
+        return f"bulk:{self.id}"
+
+    def said(self) -> Sent:
+        """What the log has to say of the last thing that somebody did to it."""
+        note = self.notes[-1]
+        event = BulkSteered(
+            at=note.at,
+            actor=note.actor,
+            bulk=self.id,
+            what=note.what,
+            operation=msg.operation_name(self.message),
+            total=self.total,
+            reason=note.reason,
+        )
+        return Sent(self.subject, msg.Noted(at=note.at, actor=note.actor, event=event))
+
     def awaits_second(self, now: float) -> bool:
         """Whether it waits for a second person who may still approve it."""
         return self.state == "waiting" and now <= self.expires_at
@@ -116,7 +136,9 @@ class BulkJournal(Protocol):
     """Where bulk operations are kept."""
 
     def add_bulk(self, bulk: Bulk, run_ids: Sequence[str]) -> bool:
-        """Record one with its runs; False, and nothing is written, if one with its id is there."""
+        """Record one with its runs and, in the same transaction, what the log has to say of it; False, and nothing is
+        written, if one with its id is there.
+        """
         ...
 
     def bulk(self, bulk_id: str) -> Bulk:
@@ -146,7 +168,7 @@ class BulkJournal(Protocol):
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """A message for a run."""
+    """A message for a run, or, if it is ``Noted``, what the log has to say of none."""
 
     run_id: str
-    message: msg.Operation
+    message: msg.Operation | msg.Noted

@@ -14,9 +14,11 @@ from orchestrator.errors import BulkNotFoundError
 from orchestrator.journal.bulk import Bulk, BulkItem, Outcome, Sent
 from orchestrator.journal.database import Database
 from orchestrator.journal.listing import LAST
+from orchestrator.journal.records import shard_of
 from orchestrator.journal.run_rows import COLUMNS, summary_of
-from orchestrator.journal.schema import BULK, BULK_ITEM, RUN
+from orchestrator.journal.schema import BULK, BULK_ITEM, INBOX, RUN
 from orchestrator.kernel.codec import encode_message
+from orchestrator.kernel.messages import Noted
 from orchestrator.kernel.summary import RunSummary
 
 SEND = text(
@@ -37,6 +39,10 @@ class SqlBulks:
 
     _database: Database
 
+    def shards(self) -> int:
+        """How many shards the journal has."""
+        raise NotImplementedError
+
     def add_bulk(self, bulk: Bulk, run_ids: Sequence[str]) -> bool:
         """Record one with its runs."""
 
@@ -49,6 +55,8 @@ class SqlBulks:
             ]
             if items:
                 connection.execute(insert(BULK_ITEM), items)
+            if bulk.notes:
+                connection.execute(insert(INBOX), _noted(self.shards(), [bulk.said()]))
 
         try:
             self._database.write(work)
@@ -99,7 +107,9 @@ class SqlBulks:
         sent = [
             {"run_id": one.run_id, "message": encode_message(one.message).decode()}
             for one in messages
+            if not isinstance(one.message, Noted)
         ]
+        noted = _noted(self.shards(), [one for one in messages if isinstance(one.message, Noted)])
 
         def work(connection: Connection) -> bool:
             if connection.execute(change.values(_row(after))).rowcount != 1:
@@ -109,6 +119,8 @@ class SqlBulks:
             if sent:
                 postgresql = self._database.is_postgresql
                 connection.execute(SEND_POSTGRESQL if postgresql else SEND, sent)
+            if noted:
+                connection.execute(insert(INBOX), noted)
             return True
 
         return self._database.write(work)
@@ -150,3 +162,15 @@ def _counted(connection: Connection, found: Sequence[str]) -> list[Bulk]:
     for bulk, outcome, number in connection.execute(query.where(item.bulk.in_(list(counts)))):
         counts[bulk][outcome] = number
     return [replace(bulk, counts=counts[bulk.id]) for bulk in made]
+
+
+def _noted(shards: int, messages: Sequence[Sent]) -> list[dict[str, Any]]:
+    """Rows of the inbox, for what the log has to say of no run."""
+    return [
+        {
+            "shard": shard_of(one.run_id, shards),
+            "run_id": one.run_id,
+            "message": encode_message(one.message).decode(),
+        }
+        for one in messages
+    ]

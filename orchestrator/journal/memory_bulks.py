@@ -12,7 +12,9 @@ from msgspec.structs import replace
 
 from orchestrator.journal.bulk import Bulk, BulkItem, Outcome, Sent
 from orchestrator.journal.bulk_rows import only
-from orchestrator.kernel.messages import Inbound
+from orchestrator.journal.records import shard_of
+from orchestrator.kernel.codec import encode_message
+from orchestrator.kernel.messages import Inbound, Noted
 from orchestrator.kernel.summary import RunSummary
 
 
@@ -48,6 +50,13 @@ class MemoryBulks:
         """Put a message into the inbox."""
         raise NotImplementedError
 
+    def _post(self, shard: int, run_id: str, data: bytes) -> None:
+        raise NotImplementedError
+
+    def shards(self) -> int:
+        """How many shards the journal has."""
+        raise NotImplementedError
+
     def add_bulk(self, bulk: Bulk, run_ids: Sequence[str]) -> bool:
         """Record one with its runs."""
         with self._lock:
@@ -56,6 +65,8 @@ class MemoryBulks:
                 return False
             tables.bulks[bulk.id] = bulk
             tables.items[bulk.id] = {at: BulkItem(at, run_id) for at, run_id in enumerate(run_ids)}
+            if bulk.notes:
+                self._send(bulk.said())
             return True
 
     def bulk(self, bulk_id: str) -> Bulk:
@@ -97,8 +108,15 @@ class MemoryBulks:
             tables.bulks[bulk.id] = replace(bulk, revision=bulk.revision + 1, counts={})
             tables.items[bulk.id].update({item.position: item for item in items})
             for one in messages:
-                self.send(one.run_id, one.message)
+                self._send(one)
             return True
+
+    def _send(self, one: Sent) -> None:
+        if isinstance(one.message, Noted):
+            shard = shard_of(one.run_id, self.shards())
+            self._post(shard, one.run_id, encode_message(one.message))
+        else:
+            self.send(one.run_id, one.message)
 
     def rows(self, run_ids: Sequence[str]) -> list[RunSummary]:
         """The rows of these runs."""

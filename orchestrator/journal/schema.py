@@ -38,7 +38,8 @@ AUDITED = """
     type IN ('StepRetried', 'StepSkipped', 'StepResolved', 'HeuristicForgotten', 'SignalReceived',
         'IncidentAcknowledged', 'RunPaused', 'RunResumed', 'HoldPlaced', 'HoldReleased',
         'BudgetSet', 'OperationRefused',
-        'ApprovalAsked', 'ApprovalGiven', 'ApprovalDenied', 'BranchAsked', 'BranchRuled')
+        'ApprovalAsked', 'ApprovalGiven', 'ApprovalDenied', 'BranchAsked', 'BranchRuled',
+        'BulkSteered')
     OR (type = 'CompensationStarted' AND actor <> '')
 """
 """Which events are somebody's doing. An index holds them alone, so an audit is as fast beside a million runs."""

@@ -23,6 +23,7 @@ OPERATION_OF: Mapping[str, str] = {
     "ApprovalDenied": "deny",
     "BranchAsked": "ask",
     "BranchRuled": "decide",
+    "BulkSteered": "bulk",
 }
 """The operation behind each type of event that only an operation leads to."""
 OPERATIONS = (*dict.fromkeys(OPERATION_OF.values()), "compensate", "cancel")

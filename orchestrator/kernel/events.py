@@ -26,6 +26,7 @@ from orchestrator.kernel.operator_events import (
     BranchAsked,
     BranchRuled,
     BudgetSet,
+    BulkSteered,
     HoldPlaced,
     HoldReleased,
     IncidentAcknowledged,
@@ -48,6 +49,7 @@ __all__ = [
     "BranchRuled",
     "BranchVoted",
     "BudgetSet",
+    "BulkSteered",
     "CallbackDelivered",
     "CommandKind",
     "CommitDecided",
@@ -357,6 +359,7 @@ Event = (
     | HoldReleased
     | BranchAsked
     | BranchRuled
+    | BulkSteered
     | ApprovalAsked
     | ApprovalGiven
     | ApprovalDenied

@@ -12,6 +12,7 @@ import msgspec
 from orchestrator.kernel.events import (
     BranchAsked,
     BranchRuled,
+    BulkSteered,
     CommandKind,
     Failure,
     HoldKind,
@@ -206,9 +207,11 @@ class Release(_Message, frozen=True):
 
 
 class Noted(_Message, frozen=True):
-    """What an operator did to no run but to a saga, a service or a prepared branch, and has to be in the log."""
+    """What an operator did to no run but to a saga, a service, a prepared branch or a bulk operation, and has to be in
+    the log.
+    """
 
-    event: HoldPlaced | HoldReleased | BranchAsked | BranchRuled
+    event: HoldPlaced | HoldReleased | BranchAsked | BranchRuled | BulkSteered
 
 
 class Approve(_Asked, frozen=True):

@@ -93,6 +93,21 @@ class BranchRuled(Happened, frozen=True):
     reason: str = ""
 
 
+class BulkSteered(Happened, frozen=True):
+    """Somebody started, paused, resumed, approved or aborted a recorded bulk operation: an event of no run, under
+    ``bulk:id``.
+    """
+
+    bulk: str
+    what: str
+    """``started`` and the like."""
+    operation: str
+    """What is done to each of its runs."""
+    total: int
+    """How many runs it is for."""
+    reason: str = ""
+
+
 class OperationRefused(Happened, frozen=True):
     """An operator's action came too late for the state the run was in."""
 

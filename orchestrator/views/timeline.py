@@ -221,6 +221,9 @@ def _approval(event: ev.ApprovalAsked | ev.ApprovalGiven | ev.ApprovalDenied) ->
 
 
 def _ruled(event: ev.Event) -> tuple[str, Tone] | None:
+    if isinstance(event, ev.BulkSteered):
+        what = f"{event.operation} of {event.total} runs {event.what}"
+        return f"{what}: {event.reason}" if event.reason else what, "person"
     if not isinstance(event, ev.BranchAsked | ev.BranchRuled):
         return None
     waits = isinstance(event, ev.BranchAsked)

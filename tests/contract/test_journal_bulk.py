@@ -6,10 +6,14 @@ import pytest
 from msgspec.structs import replace
 
 from orchestrator.errors import BulkNotFoundError
-from orchestrator.journal.bulk import Bulk, BulkItem, BulkLimits, Sent
-from orchestrator.journal.port import Journal
+from orchestrator.journal.audit import audit
+from orchestrator.journal.bulk import Bulk, BulkItem, BulkLimits, BulkNote, Sent
+from orchestrator.journal.port import Journal, OperationFilter
+from orchestrator.journal.records import shard_of
 from orchestrator.kernel import messages as msg
-from tests.contract.journal_samples import request, run_in, started
+from orchestrator.kernel.events import BulkSteered
+from orchestrator.kernel.messages import Noted
+from tests.contract.journal_samples import SHARDS, request, run_in, started, write
 
 RUNS = (run_in(0), run_in(1), run_in(1, number=1))
 
@@ -63,3 +67,32 @@ def test_a_change_takes_its_messages_along_and_an_outdated_one_does_nothing(
     assert len(waiting) == taken + 1
     assert (waiting[-1].run_id, waiting[-1].shard, waiting[-1].message) == (RUNS[0], 0, retry)
     assert {row.run_id for row in journal.rows(RUNS)} == set(RUNS[:2])
+
+
+def test_what_somebody_does_to_one_waits_for_the_log_in_the_same_transaction(
+    journal: Journal,
+) -> None:
+    made = replace(bulk(), notes=(BulkNote(5.0, "started", "ann", "mended"),))
+    assert journal.add_bulk(made, RUNS)
+    assert not journal.add_bulk(made, RUNS)
+    known = journal.bulk(made.id)
+    paused = replace(known, state="paused", notes=(*known.notes, BulkNote(6.0, "paused", "bob")))
+    assert journal.write_bulk(paused, (), (paused.said(),))
+    assert not journal.write_bulk(paused, (), (paused.said(),)), "it was changed since"
+    items = journal.inbox(range(SHARDS), {}, 10)
+    place = (made.subject, shard_of(made.subject, SHARDS))
+    assert [(item.run_id, item.shard) for item in items] == [place, place]
+    messages = [item.message for item in items]
+    events = [message.event for message in messages if isinstance(message, Noted)]
+    assert [(e.what, e.actor, e.reason) for e in events if isinstance(e, BulkSteered)] == [
+        ("started", "ann", "mended"),
+        ("paused", "bob", ""),
+    ]
+    tenure = journal.begin_tenure(place[1], "c2", 6.0)
+    journal.append([write(tenure, [(place[0], event) for event in events], [])])
+    page = audit(journal, OperationFilter(operation="bulk"))
+    assert [(one.run_id, one.step) for one in page.entries] == [
+        (made.subject, "paused"),
+        (made.subject, "started"),
+    ]
+    assert list(journal.verify()) == []

@@ -127,7 +127,10 @@ def test_a_recorded_bulk_operation_waits_as_a_whole_and_is_then_carried_out(
     done = ann.bulk.get(made.id)
     assert (done.state, done.counts, done.second) == ("done", {"done": 3}, "bob")
     assert house.waiting() == []
-    assert {(one.actor, one.second) for one in ann.audit().entries} == {("ann", "bob")}
+    done_by = {(one.actor, one.second) for one in ann.audit().entries if one.is_on_run}
+    assert done_by == {("ann", "bob")}
+    steered = [(one.actor, one.step) for one in ann.audit().entries if not one.is_on_run]
+    assert steered == [("bob", "approved"), ("ann", "started")]
     with pytest.raises(OperationRefusedError, match="is done"):
         bob.bulk.approve(made.id)
 

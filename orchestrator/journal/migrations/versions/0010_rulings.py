@@ -1,4 +1,4 @@
-"""The index of what operators did has what people decided of prepared branches, too."""
+"""The index of what operators did has what people did to prepared branches and to bulk operations, too."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ AUDITED = """
     type IN ('StepRetried', 'StepSkipped', 'StepResolved', 'HeuristicForgotten', 'SignalReceived',
         'IncidentAcknowledged', 'RunPaused', 'RunResumed', 'HoldPlaced', 'HoldReleased',
         'BudgetSet', 'OperationRefused',
-        'ApprovalAsked', 'ApprovalGiven', 'ApprovalDenied', 'BranchAsked', 'BranchRuled')
+        'ApprovalAsked', 'ApprovalGiven', 'ApprovalDenied', 'BranchAsked', 'BranchRuled',
+        'BulkSteered')
     OR (type = 'CompensationStarted' AND actor <> '')
 """
 
