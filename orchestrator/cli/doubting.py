@@ -71,9 +71,7 @@ def in_doubt(
         raise SettingsError(
             "which databases? Name the modules with the services, as `saga in-doubt --app mypackage`"
         )
-    chosen: list[tuple[str, Ending]] = [(gid, "commit") for gid in commit or ()] + [
-        (gid, "abort") for gid in abort or ()
-    ]
+    chosen = [*_each(commit, "commit"), *_each(abort, "abort")]
     if dry_run:
         _foretell(call, chosen)
         return
@@ -91,6 +89,11 @@ def in_doubt(
         call.out.note("nothing is in doubt", "green")
     if any(one.is_for_people or one.came_to.startswith("failed") for one in found):
         raise typer.Exit(Exit.UNSUCCESSFUL)
+
+
+def _each(gids: list[str] | None, kind: Ending) -> Iterator[tuple[str, Ending]]:
+    for gid in gids or ():
+        yield gid, kind
 
 
 def _doubts(call: Invocation) -> Doubts:

@@ -60,9 +60,8 @@ def console_app(
     options = console_options(settings, insecure_dev=insecure_dev)
     made = console(journal, clients, sagas, options, around=around)
     if link is not None:
-        weakref.finalize(
-            made, link.close
-        ).atexit = False  # an app that mounts it tells it of no end
+        # An app that mounts it tells it of no end.
+        weakref.finalize(made, link.close).atexit = False
     return made
 
 

@@ -185,6 +185,17 @@ def test_a_bulk_operation_that_a_slow_clock_approved_too_late_does_not_begin() -
     assert house.waiting() == house.runs[:1], "and it vouches for nothing"
 
 
+def test_an_approved_bulk_operation_vouches_for_nothing_before_it_has_begun() -> None:
+    house = House(RETRIES)
+    made = house.bulk()
+    house.pass_time(2)
+    house.person("bob").bulk.approve(made.id)
+    bulk = house.store.bulk(made.id)
+    house.store.send(house.runs[0], bulk.part(house.runs[0], house.clock))
+    house.turns()  # the clock stands: nobody has looked at the approval yet
+    assert (house.retried(), house.waiting()) == ([], house.runs[:1])
+
+
 def test_a_bulk_operation_that_has_begun_may_go_on_after_its_time_to_be_approved() -> None:
     house = House(replace(BULKS, expires_s=60.0))
     made = house.bulk()
