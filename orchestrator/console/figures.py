@@ -27,6 +27,8 @@ def metrics(who: Viewer, parts: Using) -> Response:
         ("written",): written,
         ("unwritten",): shards.shards - written,
     }
+    asked = [bulk for bulk in parts.bulks.list(who) if bulk.state == "waiting"]
+    bulks = sum(bulk.expires_at >= now for bulk in asked)
     registry = CollectorRegistry()
     registry.register(
         Collected(
@@ -34,6 +36,7 @@ def metrics(who: Viewer, parts: Using) -> Response:
                 gauged("saga_journal_runs", runs),
                 gauged("saga_journal_shards", states),
                 gauged("saga_journal_coordinators", {(): len(shards.coordinators)}),
+                gauged("saga_journal_waiting_bulks", {(): bulks}),
             )
         )
     )

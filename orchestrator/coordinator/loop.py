@@ -24,7 +24,7 @@ from orchestrator.coordinator.holds import Holds
 from orchestrator.coordinator.inquiries import Inquiries
 from orchestrator.coordinator.kept import Kept
 from orchestrator.coordinator.live import LiveRun, OwnedShard
-from orchestrator.coordinator.metering import Load, Meter
+from orchestrator.coordinator.metering import Load, Meter, load_of
 from orchestrator.coordinator.outbox import BundleOptions
 from orchestrator.coordinator.ownership import Ownership, Programs
 from orchestrator.coordinator.turn import Arrival, Decisions, Draft
@@ -130,15 +130,12 @@ class Coordinator:
 
     def load(self) -> Load:
         """What there is to do now, and what was counted so far. Safe from other threads."""
-        shards = list(self._ownership.shards.values())
-        rows = [live.row for owned in shards for live in list(owned.runs.values())]
-        return Load(
-            now=self._clock(),
-            shards=len(shards),
-            runs=[row for row in rows if row is not None],
-            queues=self._dispatcher.queues(),
-            counts=dict(self.counts),
-            dropped=dict(getattr(self._transport, "dropped", {})),
+        return load_of(
+            list(self._ownership.shards.values()),
+            self._clock(),
+            self._dispatcher.queues(),
+            self.counts,
+            getattr(self._transport, "dropped", {}),
         )
 
     def stop(self) -> None:

@@ -5,11 +5,13 @@ A meter is called once a turn, after the commit, so it counts what is in the jou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
+from orchestrator.coordinator.live import LiveRun, OwnedShard
 from orchestrator.coordinator.turn import Decisions, Draft
+from orchestrator.kernel.events import ApprovalAsked
 from orchestrator.kernel.summary import RunSummary
 
 
@@ -26,6 +28,50 @@ class Load(msgspec.Struct, frozen=True):
     counts: Mapping[str, int]
     dropped: Mapping[str, int]
     """Messages that the transport threw away, by reason."""
+    approvals: Sequence[tuple[str, ApprovalAsked]] = ()
+    """What waits for a second person, with its run's saga."""
+    oldest_due: Mapping[str, float] = {}
+    """By service: since when the command that waits longest for its answer has been due, at its first attempt."""
+
+
+def load_of(
+    shards: Sequence[OwnedShard],
+    now: float,
+    queues: Mapping[str, tuple[int, int]],
+    counts: Mapping[str, int],
+    dropped: Mapping[str, int],
+) -> Load:
+    """What these shards have to do. Safe from other threads: states are replaced, never changed."""
+    lives = [live for owned in shards for live in list(owned.runs.values())]
+    rows = [live.row for live in lives]
+    states = [live.state for live in lives]
+    return Load(
+        now=now,
+        shards=len(shards),
+        runs=[row for row in rows if row is not None],
+        queues=queues,
+        counts=dict(counts),
+        dropped=dict(dropped),
+        approvals=[
+            (state.program.plan.saga, asked)
+            for state in states
+            for asked in state.waiting.values()
+            if asked.expires_at >= now
+        ],
+        oldest_due=_oldest_due(lives),
+    )
+
+
+def _oldest_due(lives: Iterable[LiveRun]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for live in lives:
+        state = live.state
+        for name, _, _ in list(live.sent):
+            step = state.steps.get(name)
+            if step is not None:  # else a timer
+                service = state.call(name).service
+                found[service] = min(step.since, found.get(service, step.since))
+    return found
 
 
 class Meter:

@@ -117,6 +117,27 @@ METRICS = (
         "Open incidents by cause, and whether somebody has taken them on; beyond 50 causes `other`.",
     ),
     Metric(
+        "saga_waiting_approvals",
+        "gauge",
+        ("saga", "operation"),
+        "coordinator",
+        "Operations that wait for a second person.",
+    ),
+    Metric(
+        "saga_oldest_approval_seconds",
+        "gauge",
+        _RUN,
+        "coordinator",
+        "How long the operation that waits longest for a second person has waited.",
+    ),
+    Metric(
+        "saga_oldest_command_seconds",
+        "gauge",
+        ("service",),
+        "coordinator",
+        "Since when the command that waits longest for an answer has been due, earlier attempts included.",
+    ),
+    Metric(
         "saga_queue_commands",
         "gauge",
         ("queue", "state"),
@@ -226,6 +247,13 @@ METRICS = (
         "Shards that are written by a coordinator, and those whose lease has run out.",
     ),
     Metric("saga_journal_coordinators", "gauge", (), "console", "Coordinators that are alive."),
+    Metric(
+        "saga_journal_waiting_bulks",
+        "gauge",
+        (),
+        "console",
+        "Bulk operations that wait for a second person.",
+    ),
 )
 
 BY_NAME = {metric.name: metric for metric in METRICS}

@@ -133,6 +133,6 @@ def test_two_coordinators_in_one_process_dont_mix(tmp_path: Path) -> None:
 
 def test_labels_are_bounded() -> None:
     allowed = {"saga", "step", "kind", "outcome", "service", "participant", "status", "queue"}
-    allowed |= {"state", "change", "reason", "fault", "answer"}
+    allowed |= {"state", "change", "reason", "fault", "answer", "operation"}
     allowed |= {"cluster", "taken"}  # of which a coordinator names 50 at most
     assert {label for metric in METRICS for label in metric.labels} <= allowed

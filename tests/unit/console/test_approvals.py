@@ -114,7 +114,9 @@ def test_many_at_once_is_no_way_around(desks: Desks) -> None:
     assert http.post(f"{change}/approve", json={}).status_code == 409
     assert http.post(f"{change}/resume", json={}).status_code == 409
     assert "StepRetried" not in types(desks)
+    assert "saga_journal_waiting_bulks 1.0" in admin.get("/metrics").text
     assert admin.post(f"{change}/approve", json={}).json()["second"] == "the admin"
+    assert "saga_journal_waiting_bulks 0.0" in admin.get("/metrics").text
     desks.clock += 1
     desks.turns(6)
     assert "StepRetried" in types(desks)

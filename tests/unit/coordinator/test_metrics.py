@@ -1,59 +1,92 @@
-"""What a coordinator's load says of incidents: by cause, few series, nothing left out."""
+"""What a coordinator counts of each turn: into buckets many at a time, and nothing left out meanwhile."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from msgspec.structs import replace
+import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from orchestrator.coordinator.metering import Load
-from orchestrator.coordinator.metrics import CLUSTERS_MAX, PrometheusMeter
-from orchestrator.kernel.incidents import Incident
-from orchestrator.kernel.summary import RunSummary
+from orchestrator.coordinator import metrics
+from orchestrator.coordinator.loop import Coordinator, CoordinatorOptions
+from orchestrator.coordinator.metrics import PrometheusMeter
+from orchestrator.journal.memory import MemoryJournal
+from orchestrator.transport.messages import Answer, Work
+from tests.unit.coordinator.scripted import ScriptedTransport, answer, plan_of, request
+
+TOOK_S = {"a": 0.001, "b": 0.003, "c": 100.0}
+"""On a bucket's bound, between two, and beyond all."""
 
 
-def stuck(number: int, *incidents: Incident, saga: str = "shop") -> RunSummary:
-    row = RunSummary(
-        f"r{number}", 0, saga, 1, "hash", "stuck", open=True, launched_at=1, updated_at=2
-    )
-    return replace(row, incidents=incidents)
-
-
-def incident(step: str, cluster: str, *, acked: bool = False) -> Incident:
-    return Incident(step, "do", cluster, 1.0, 2, "why", acked_at=3.0 if acked else None)
-
-
-def told(runs: Sequence[RunSummary]) -> dict[tuple[str, ...], float]:
-    meter = PrometheusMeter()
-    meter.watch(lambda: Load(10.0, 1, runs, {}, {}, {}))
-    names = ("saga", "step", "cluster", "taken")
+def exported(meter: PrometheusMeter) -> dict[tuple[str, ...], float]:
+    """By sample, and what tells it from others of its name."""
     return {
-        tuple(sample.labels[name] for name in names): sample.value
+        (sample.name, *(sample.labels[name] for name in sorted(sample.labels))): sample.value
         for family in text_string_to_metric_families(generate_latest(meter.registry).decode())
         for sample in family.samples
-        if sample.name == "saga_open_incidents"
     }
 
 
-def test_incidents_are_counted_by_cause_and_by_whether_somebody_is_on_them() -> None:
-    runs = [
-        stuck(1, incident("charge[3]", "aa"), incident("charge[4]", "aa")),
-        stuck(2, incident("charge[0]", "aa", acked=True), incident("mail", "bb")),
-    ]
-    assert told(runs) == {
-        ("shop", "charge", "aa", "no"): 2,
-        ("shop", "charge", "aa", "yes"): 1,
-        ("shop", "mail", "bb", "no"): 1,
+def played(meter: PrometheusMeter, runs: int) -> dict[tuple[str, ...], float]:
+    now = [1_000.0]
+    tried: set[str] = set()
+
+    def handler(work: Work) -> Answer:
+        if work.step == "b" and work.run not in tried:
+            tried.add(work.run)
+            return answer(work, "failed", took_s=TOOK_S["b"], worker="w")
+        return answer(work, result=1, took_s=TOOK_S[work.step], worker="w")
+
+    journal, transport = MemoryJournal(shards=2), ScriptedTransport(handler)
+    options = CoordinatorOptions("c1", lease_s=1_000.0)
+    coordinator = Coordinator(journal, transport, options, lambda: now[0], meter)
+    coordinator.turn(0)
+    journal.launch(
+        [request(plan_of("a", "b", "c", saga="shop"), f"{n:032x}", at=now[0]) for n in range(runs)]
+    )
+    for _ in range(60):
+        now[0] += 0.5
+        coordinator.turn(0)
+    assert coordinator.open_runs == 0
+    return exported(meter)
+
+
+@pytest.mark.parametrize("fresh_max", [0, 10, 4096])
+def test_what_is_counted_is_the_same_however_often_it_is_sorted(
+    fresh_max: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "_FRESH_MAX", fresh_max)
+    seen = played(PrometheusMeter(), 7)
+    assert seen["saga_runs_launched_total", "shop"] == 7
+    assert seen["saga_runs_completed_total", "shop"] == 7
+    assert seen["saga_commands_total", "do", "succeeded", "shop", "a"] == 7
+    assert seen["saga_commands_total", "do", "failed", "shop", "b"] == 7
+    assert seen["saga_commands_total", "do", "succeeded", "shop", "b"] == 7
+    assert seen["saga_retries_total", "do", "shop", "b"] == 7
+    within = {
+        step: [
+            bound
+            for bound in ("0.001", "0.0025", "0.005", "60.0", "+Inf")
+            if seen["saga_command_seconds_bucket", "do", bound, "shop", step]
+        ]
+        for step in TOOK_S
     }
+    assert within == {
+        "a": ["0.001", "0.0025", "0.005", "60.0", "+Inf"],
+        "b": ["0.005", "60.0", "+Inf"],
+        "c": ["+Inf"],
+    }
+    for step, number in (("a", 7), ("b", 14), ("c", 7)):
+        assert seen["saga_command_seconds_count", "do", "shop", step] == number
+        told = seen["saga_command_seconds_sum", "do", "shop", step]
+        assert told == pytest.approx(number * TOOK_S[step])
+    assert seen["saga_queue_wait_seconds_count", "svc"] == 28
+    assert seen["saga_inbox_wait_seconds_count",] == 7
+    assert seen["saga_inbox_wait_seconds_sum",] == pytest.approx(7 * 0.5)
+    # a launch, four attempts, the end
+    assert seen["saga_turn_events_sum",] == 7 * 6
+    assert seen["saga_append_seconds_count",] == seen["saga_turn_events_count",]
 
 
-def test_beyond_the_largest_causes_they_are_counted_together() -> None:
-    many = [stuck(n, incident("mail", f"c{n:03d}")) for n in range(CLUSTERS_MAX + 7)]
-    large = [stuck(1_000 + n, incident("charge", "zz"), saga="other") for n in range(3)]
-    found = told([*many, *large])
-    assert len(found) == CLUSTERS_MAX + 1
-    assert found["other", "charge", "zz", "no"] == 3, "the largest is named"
-    assert found["shop", "other", "other", "no"] == 8
-    assert sum(found.values()) == len(many) + len(large)
+def test_asking_twice_gives_the_same() -> None:
+    meter = PrometheusMeter()
+    assert played(meter, 3) == exported(meter)
