@@ -78,6 +78,16 @@ class Dispatcher:
         if live is not None and live.state.trace:
             self._traces.answered(answer)
 
+    def took_over(
+        self,
+        run_id: str,
+        live: LiveRun,
+        signals: Sequence[SignalReceived],
+        dispatched_to: float | None,
+    ) -> None:
+        """A run is ours from now on, which had these signals from traced senders."""
+        self._traces.took_over(run_id, live, signals, dispatched_to)
+
     def _still_means(self, alarm: Alarm) -> bool:
         owned = self._shards.get(alarm.shard)
         live = owned.runs.get(alarm.run_id) if owned else None

@@ -36,7 +36,9 @@ def of_load(load: Load) -> Iterable[Family]:
     for saga, one in load.approvals:
         first[saga,] = max(first.get((saga,), 0.0), load.now - one.at)
     yield gauged("saga_oldest_approval_seconds", first)
-    due = {(service,): max(0.0, load.now - since) for service, since in load.oldest_due.items()}
+    due: dict[tuple[str, ...], float] = {
+        (service,): max(0.0, load.now - since) for service, since in load.oldest_due.items()
+    }
     yield gauged("saga_oldest_command_seconds", due)
     yield gauged("saga_shards_held", {(): load.shards})
     queues: dict[tuple[str, ...], float] = {

@@ -215,7 +215,7 @@ class Coordinator:
         now = self._clock()
         self._catch_up()
         self._holds.look()
-        for owned, offsets in self._ownership.refresh(now):
+        for owned, offsets, signals in self._ownership.refresh(now):
             self._holds.gained(owned)
             _log.info(
                 "writing shard %d, epoch %d, %d open runs",
@@ -226,14 +226,15 @@ class Coordinator:
             self._meter.gained()
             self._inbox_at = 0.0  # what has waited for a writer is older than what its runs do next
             for run_id, live in owned.runs.items():
+                known = offsets[run_id] <= owned.tenure.cursor_offset
+                dispatched_to = owned.tenure.cursor_at if known else None
+                if run_id in signals:
+                    self._dispatcher.took_over(run_id, live, signals[run_id], dispatched_to)
                 if recovered(live.state, now):  # sent anew once that is decided
                     message = Recovered(at=now)
                     self._recovered.append(Arrival(owned.number, run_id, message))
                     continue
-                known = offsets[run_id] <= owned.tenure.cursor_offset
-                self._dispatcher.want(
-                    owned, run_id, live, dispatched_to=owned.tenure.cursor_at if known else None
-                )
+                self._dispatcher.want(owned, run_id, live, dispatched_to)
 
     def _catch_up(self) -> None:
         for shard, epoch in self._outrun.items():

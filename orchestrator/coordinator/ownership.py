@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from orchestrator.coordinator.live import LiveRun, OwnedShard
 from orchestrator.errors import FencedError, IllegalEventError, OutcomeUnknownError
 from orchestrator.journal.port import Recorded, WriterJournal
+from orchestrator.kernel.events import SignalReceived
 from orchestrator.kernel.evolve import fold
 from orchestrator.kernel.program import Program
 from orchestrator.kernel.summary import summarize
@@ -19,6 +21,16 @@ from orchestrator.kernel.summary import summarize
 _log = logging.getLogger(__name__)
 _CHUNK = 500
 _LOOKS_PER_LEASE = 6
+
+
+class Gained(NamedTuple):
+    """A shard that this coordinator writes from now on."""
+
+    owned: OwnedShard
+    offsets: dict[str, int]
+    """By run: where its last event is."""
+    signals: dict[str, list[SignalReceived]]
+    """By traced run: the signals it had from traced senders."""
 
 
 class Programs:
@@ -57,10 +69,8 @@ class Ownership:
         self._beyond: dict[int, int] = {}
         """By shard: an epoch that participants have heard of and the journal hasn't."""
 
-    def refresh(self, now: float) -> Iterator[tuple[OwnedShard, dict[str, int]]]:
-        """Renew leases when it is time; yields each shard that was gained, with its runs' last
-        offsets.
-        """
+    def refresh(self, now: float) -> Iterator[Gained]:
+        """Renew leases when it is time; yields each shard that was gained."""
         if now < self._renew_at:
             return
         self._renew_at = now + self._ttl_s / _LOOKS_PER_LEASE
@@ -125,7 +135,7 @@ class Ownership:
         """Whether the journal knows the run at all, readable or not."""
         return bool(self._journal.histories(shard, [run_id]).get(run_id))
 
-    def _begin(self, shard: int, now: float) -> tuple[OwnedShard, dict[str, int]] | None:
+    def _begin(self, shard: int, now: float) -> Gained | None:
         try:
             beyond = self._beyond.get(shard, 0)
             owned = OwnedShard(self._journal.begin_tenure(shard, self._owner, now, beyond))
@@ -137,7 +147,7 @@ class Ownership:
             self._renew_at = 0.0
             return None
         self._beyond.pop(shard, None)
-        offsets: dict[str, int] = {}
+        gained = Gained(owned, {}, {})
         open_runs = self._journal.open_runs(shard)
         for start in range(0, len(open_runs), _CHUNK):
             histories = self._journal.histories(shard, open_runs[start : start + _CHUNK])
@@ -145,9 +155,11 @@ class Ownership:
                 live = self._live(records, shard)
                 if live is not None:
                     owned.runs[run_id] = live
-                    offsets[run_id] = records[-1].offset
+                    gained.offsets[run_id] = records[-1].offset
+                    if signals := _traced_signals(records):
+                        gained.signals[run_id] = signals
         self.shards[shard] = owned
-        return owned, offsets
+        return gained
 
     def _live(self, records: list[Recorded], shard: int) -> LiveRun | None:
         events = [record.event for record in records if record.event is not None]
@@ -158,3 +170,8 @@ class Ownership:
             _log.exception("run %s can't be read back and is left alone", records[0].run_id)
             return None
         return LiveRun(state, summarize(state, shard, records[-1].at))
+
+
+def _traced_signals(records: list[Recorded]) -> list[SignalReceived]:
+    events = (record.event for record in records)
+    return [event for event in events if isinstance(event, SignalReceived) and event.trace]

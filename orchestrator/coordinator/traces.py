@@ -5,9 +5,13 @@ They live in memory only. One whose coordinator dies is never told; its worker's
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from orchestrator.coordinator.live import Identity, LiveRun
+from orchestrator.definition.plan import Call
 from orchestrator.kernel.commands import Execute
 from orchestrator.kernel.events import CommandKind, SignalReceived
+from orchestrator.kernel.pending import pending
 from orchestrator.telemetry.spans import Opened
 from orchestrator.telemetry.tracing import TRACER
 from orchestrator.transport.messages import Answer
@@ -77,6 +81,33 @@ class Traces:
             signal.at,
         )
         self._runs.setdefault(run_id, _RunTraces()).heard.append(heard)
+
+    def took_over(
+        self,
+        run_id: str,
+        live: LiveRun,
+        signals: Sequence[SignalReceived],
+        dispatched_to: float | None,
+    ) -> None:
+        """The run is read back with the traced signals it has had: those since a command began last are linked to by
+        the next one. Their own spans were their coordinator's to tell, so the links are to the senders.
+        """
+        state = live.state
+        waiting = {
+            command.step
+            for command in pending(state)
+            if isinstance(command, Execute)
+            and (dispatched_to is None or command.due > dispatched_to)
+        }
+        began = [
+            step.due
+            for name, step in state.steps.items()
+            if name not in waiting and isinstance(state.program.named.get(step.name), Call)
+        ]
+        since = max(began, default=state.launched_at)
+        heard = [TRACER.sender(signal.trace) for signal in signals if signal.at > since]
+        if heard:
+            self._runs.setdefault(run_id, _RunTraces()).heard.extend(heard)
 
     def answered(self, answer: Answer) -> None:
         """Say on the command's span what came of it."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from opentelemetry import propagate, trace
+from opentelemetry.context import Context
 
 from orchestrator.telemetry.spans import Attributes, Carrier, Opened, Tracer
 
@@ -65,6 +66,10 @@ class OtelTracer(Tracer):
         span.end(int(at * 1e9))
         return OtelOpened(span)
 
+    def sender(self, carrier: Carrier) -> Opened:
+        """The sender of a signal, known by its context alone."""
+        return OtelOpened(trace.get_current_span(propagate.extract(carrier, Context())))
+
     def command(
         self, parent: Carrier, name: str, attributes: Attributes, links: Sequence[Opened] = ()
     ) -> Opened:
@@ -75,7 +80,7 @@ class OtelTracer(Tracer):
             context=propagate.extract(parent),
             kind=trace.SpanKind.PRODUCER,
             attributes=attributes,
-            links=[trace.Link(other) for other in others],
+            links=[trace.Link(other) for other in others if other.is_valid],
         )
         return OtelOpened(span)
 
