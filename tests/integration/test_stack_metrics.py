@@ -1,4 +1,6 @@
-"""A stack of processes exports the whole catalog, and its logs say which run they are about; no secret in either."""
+"""A stack of processes exports the whole catalog, its logs say which run they are about, a run is one trace through all
+of them; no secret in any of it, nor left at the broker.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +9,17 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import redis
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from orchestrator import wiring
@@ -33,9 +38,11 @@ WAIT_S = 120.0
 SECRET = "canary-4711-in-an-argument"
 PASSWORD = "canary-4712-in-a-url"
 TOKEN = "canary-4713-to-look"
+KEY = "canary-4714-signs-every-message-of-this-stack"
 APP = """
 import logging
 from typing import Annotated
+from opentelemetry import trace
 from orchestrator import Redacted, Retry, Service, saga
 
 Secret = Annotated[str, Redacted]
@@ -45,7 +52,8 @@ clinic = Service("clinic", timeout=5)
 
 @clinic.participant(retry=Retry(attempts=2, initial=0.01))
 def admit(patient: str, diagnosis: Secret) -> Secret:
-    log.warning("admitting")
+    with trace.get_tracer("the clinic's own").start_as_current_span("take the temperature"):
+        log.warning("admitting")
     return diagnosis
 
 @admit.undo
@@ -64,6 +72,24 @@ def cancel(diagnosis: Secret) -> None:
 def stay(patient: str, diagnosis: Secret) -> Secret:
     return insure(admit(patient, diagnosis))
 """
+SDK = """
+import json, os
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+
+class ToFile(SpanExporter):
+    def export(self, spans):
+        with open(os.path.join(os.environ["SPANS"], f"{os.getpid()}.jsonl"), "a") as file:
+            file.writelines(span.to_json(indent=None) + "\\n" for span in spans)
+        return SpanExportResult.SUCCESS
+
+if "SPANS" in os.environ:
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(ToFile()))
+    trace.set_tracer_provider(provider)
+"""
+"""What ``opentelemetry-instrument`` would do in each process of the stack."""
 
 
 class Served:
@@ -74,9 +100,11 @@ class Served:
         env = {
             "SAGA_LOG_FORMAT": "json",
             "SAGA_LOG_LEVEL": "INFO",
+            "SPANS": str(folder),
             **{f"SAGA_METRICS__{place.upper()}_PORT": str(p) for place, p in self.ports.items()},
         }
-        self.stack = Stack(folder / "stack", Settings(lease_s=2), ["clinics"], 2, env=env)
+        settings = Settings(lease_s=2, signing_keys=(SecretStr(KEY),))
+        self.stack = Stack(folder / "stack", settings, ["clinics"], 2, env=env)
 
     def client(self) -> Client:
         """Of the stack."""
@@ -91,6 +119,28 @@ class Served:
         """A process's log."""
         lines = (self.stack.folder / "logs" / f"{name}.log").read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def spans(self) -> list[dict[str, Any]]:
+        """What the stack's processes have traced, each with the process that did."""
+        return [
+            json.loads(line) | {"process": path.stem}
+            for path in self.stack.folder.parent.glob("*.jsonl")
+            for line in path.read_text().splitlines()
+        ]
+
+    def broker(self) -> str:
+        """Everything that the broker keeps."""
+        with redis.Redis.from_url(self.stack.settings.broker_url, decode_responses=True) as asked:
+            reads: dict[str, Callable[[str], Any]] = {
+                "string": asked.get,
+                "list": lambda key: asked.lrange(key, 0, -1),
+                "set": asked.smembers,
+                "zset": lambda key: asked.zrange(key, 0, -1, withscores=True),
+                "hash": asked.hgetall,
+                "stream": asked.xrange,
+            }
+            kept = {key: reads[str(asked.type(key))](key) for key in asked.scan_iter()}
+        return str(kept)
 
     def console(self) -> TestClient:
         """The console, for somebody who sees values, but not those that are marked."""
@@ -120,6 +170,7 @@ def app(tmp_path: Path) -> Path:
 @pytest.fixture
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     (tmp_path / "clinics.py").write_text(APP)
+    (tmp_path / "sitecustomize.py").write_text(SDK)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).parents[2]}")
@@ -143,8 +194,13 @@ def _exports_its_part(text: str, place: Place) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_a_stack_tells_everything_but_its_secrets(served: Served) -> None:
-    run = served.client().launch_named("stay", {"patient": "ann", "diagnosis": SECRET})
+def test_a_stack_tells_everything_but_its_secrets(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as traced:
+        traced.setattr(trace, "_TRACER_PROVIDER", TracerProvider())
+        with trace.get_tracer("a program").start_as_current_span("a request") as request:
+            run = served.client().launch_named("stay", {"patient": "ann", "diagnosis": SECRET})
     with pytest.raises(Compensated):
         run.result(WAIT_S)
     texts = {place: served.text(place) for place in served.ports}
@@ -165,6 +221,7 @@ def test_a_stack_tells_everything_but_its_secrets(served: Served) -> None:
         stranger = console.get("/metrics", headers={"Authorization": "Bearer nobody's"})
         assert stranger.status_code == 401
     _every_record_says_what_it_is_about(served, run.id)
+    _a_run_is_one_trace(served, request.get_span_context().trace_id)
     _no_secret_is_told(served, run.id, [*texts.values(), page.text])
 
 
@@ -181,6 +238,24 @@ def _every_record_says_what_it_is_about(served: Served, run_id: str) -> None:
     assert any("writing shard" in line["message"] for line in others)
 
 
+def _a_run_is_one_trace(served: Served, trace_id: int) -> None:
+    eventually(lambda: "run stay" in {span["name"] for span in served.spans()})
+    spans = served.spans()
+    assert {span["context"]["trace_id"] for span in spans} == {f"0x{trace_id:032x}"}
+    named = {span["name"]: span for span in spans}
+    own, worked, commanded = (
+        named[name]
+        for name in ("take the temperature", "do clinic.admit in its worker", "do clinic.admit")
+    )
+    assert own["parent_id"] == worked["context"]["span_id"]
+    assert worked["parent_id"] == commanded["context"]["span_id"]
+    assert own["process"] == worked["process"] != commanded["process"]
+    assert {span["name"] for span in spans if span["process"] == commanded["process"]} == {
+        *("run stay", "do clinic.admit", "do clinic.insure", "undo clinic.admit"),
+        "undo clinic.insure",
+    }
+
+
 def _no_secret_is_told(served: Served, run_id: str, texts: list[str]) -> None:
     with served.console() as console:
         for path in ("", "/events"):
@@ -192,8 +267,13 @@ def _no_secret_is_told(served: Served, run_id: str, texts: list[str]) -> None:
             assert page.status_code == 200
             texts.append(page.text)
     texts += [path.read_text() for path in (served.stack.folder / "logs").glob("*.log")]
-    assert len(texts) > 8
-    for secret in (SECRET, TOKEN):
+    texts += [path.read_text() for path in served.stack.folder.parent.glob("*.jsonl")]
+    eventually(lambda: SECRET not in served.broker())  # read, acknowledged and removed
+    kept = served.broker()
+    assert "saga:replies:" in kept
+    texts.append(kept)
+    assert len(texts) > 10
+    for secret in (SECRET, TOKEN, KEY):
         assert not any(secret in text for text in texts)
     history = served.stack.journal.history(run_id)
     assert any(SECRET in str(record.event) for record in history)  # where it has to be
