@@ -17,6 +17,7 @@ from orchestrator.coordinator.live import OwnedShard
 from orchestrator.coordinator.ownership import Ownership
 from orchestrator.errors import JournalUnavailableError
 from orchestrator.kernel.verdict import Verdict, verdict_of
+from orchestrator.telemetry.bound import Subject, handling
 from orchestrator.transport.gid import Gid
 from orchestrator.transport.messages import Answer, Work
 from orchestrator.transport.port import Bundle, CoordinatorTransport
@@ -54,7 +55,10 @@ class Inquiries:
         if answer.attempt != INQUIRY:
             return False
         if answer.kind == "prepare":
-            self._take(answer, owned)
+            with handling(
+                Subject(answer.run, "", answer.step, answer.kind, participant=answer.participant)
+            ):
+                self._take(answer, owned)
         else:
             self._counts[f"in doubt: {answer.kind} {answer.outcome}"] += 1
         return True

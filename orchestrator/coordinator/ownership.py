@@ -17,6 +17,7 @@ from orchestrator.kernel.events import SignalReceived
 from orchestrator.kernel.evolve import fold
 from orchestrator.kernel.program import Program
 from orchestrator.kernel.summary import summarize
+from orchestrator.telemetry.bound import Subject, handling
 
 _log = logging.getLogger(__name__)
 _CHUNK = 500
@@ -167,7 +168,8 @@ class Ownership:
             program = self._programs.get(getattr(events[0], "plan", ""))
             state = fold(program, events)
         except IllegalEventError:
-            _log.exception("run %s can't be read back and is left alone", records[0].run_id)
+            with handling(Subject(records[0].run_id)):
+                _log.exception("run %s can't be read back and is left alone", records[0].run_id)
             return None
         return LiveRun(state, summarize(state, shard, records[-1].at))
 

@@ -6,6 +6,8 @@ fields only when there is a record, so that binding costs next to nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import NamedTuple, Protocol
 
@@ -40,6 +42,16 @@ bind = _handled.set
 unbind = _handled.reset
 """What was handled before is handled again."""
 Bound = Token[Handled | None]
+
+
+@contextmanager
+def handling(what: Handled) -> Iterator[None]:
+    """Around what is seldom done: ``bind`` and ``unbind``."""
+    token = bind(what)
+    try:
+        yield
+    finally:
+        unbind(token)
 
 
 def subject() -> Subject | None:
