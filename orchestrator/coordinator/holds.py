@@ -16,6 +16,7 @@ from orchestrator.journal.hold import Hold
 from orchestrator.journal.port import WriterJournal
 from orchestrator.kernel import messages as msg
 from orchestrator.kernel.hold import concerns
+from orchestrator.kernel.program import Program
 from orchestrator.kernel.state import Phase, Status
 from orchestrator.kernel.two_phase import group_of
 
@@ -37,6 +38,8 @@ class Holds:
         self._clock = clock
         self._look_at = 0.0
         self._in_force: dict[str, Hold] = {}
+        self._by_plan: dict[str, dict[str, Hold]] = {}
+        """Of those in force, by plan, what concerns its runs: worked out once, as each event asks for it."""
         self._ended: dict[str, Hold] = {}
         """Those whose end was seen: who ended them, for the runs that are told later."""
         self._to_tell: deque[tuple[int, str]] = deque()
@@ -54,6 +57,7 @@ class Holds:
             known = self._journal.holds(in_force=False)
             self._ended = {hold.id: hold for hold in known if hold.id not in found}
         self._in_force = found
+        self._by_plan.clear()
         for owned in self._shards.values():
             self.gained(owned)
 
@@ -64,8 +68,10 @@ class Holds:
 
     def changed(self, shard: int, run_id: str, live: LiveRun) -> None:
         """A run began or went on: it may have to be told."""
-        if (self._in_force or live.state.holds) and not self._is_told(live):
-            self._to_tell.append((shard, run_id))
+        if self._in_force or live.state.holds:
+            state = live.state
+            if state.holds.keys() != self._concerning(state.program).keys():
+                self._to_tell.append((shard, run_id))
 
     @property
     def waiting(self) -> bool:
@@ -84,30 +90,34 @@ class Holds:
 
     def stops(self, out: Outgoing, live: LiveRun) -> bool:
         """Whether a command must not be sent, because of a hold that its run hasn't heard of."""
-        if not self._in_force or out.command.kind in ENDINGS:
+        if not self._in_force:
             return False
         state = live.state
+        concerning = self._concerning(state.program)
+        if not concerning or out.command.kind in ENDINGS:
+            return False
         group = group_of(state, out.command.step) if out.command.kind == "prepare" else None
         if group is not None and (group, out.command.round) in live.asked:
             return False
-        for hold in self._in_force.values():
-            if hold.id in state.holds:
+        for key, hold in concerning.items():
+            if key in state.holds:
                 continue
             forward = out.command.kind != "callback" and state.phase is Phase.FORWARD
-            if hold.kind == "saga" and out.saga == hold.name and (forward or hold.undos):
+            if hold.kind == "saga" and (forward or hold.undos):
                 return True
-            if hold.kind == "service" and hold.name in state.program.services:
-                return group is not None or out.command.service == hold.name
+            if hold.kind == "service" and (group or out.command.service == hold.name):
+                return True
         return False
 
-    def _is_told(self, live: LiveRun) -> bool:
-        known = live.state.holds.keys()
-        return known == {hold.id for hold in self._concerning(live)}
-
-    def _concerning(self, live: LiveRun) -> Iterator[Hold]:
-        for hold in self._in_force.values():
-            if concerns(live.state.program, hold.kind, hold.name):
-                yield hold
+    def _concerning(self, program: Program) -> Mapping[str, Hold]:
+        known = self._by_plan.get(program.hash)
+        if known is None:
+            known = self._by_plan[program.hash] = {
+                key: hold
+                for key, hold in self._in_force.items()
+                if concerns(program, hold.kind, hold.name)
+            }
+        return known
 
     def _messages(self, live: LiveRun) -> Iterator[msg.Message]:
         now = self._clock()
@@ -116,7 +126,7 @@ class Holds:
                 end = self._ended.get(key)
                 actor, reason = (end.released_by, end.release_reason) if end else ("", "")
                 yield msg.Release(at=now, actor=actor, hold=key, reason=reason)
-        for hold in self._concerning(live):
+        for hold in self._concerning(live.state.program).values():
             if hold.id not in live.state.holds:
                 yield msg.Hold(
                     at=now,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 
 from orchestrator.coordinator.loop import Coordinator, CoordinatorOptions
@@ -213,6 +214,24 @@ def test_undos_go_on_in_a_held_saga_and_not_to_a_held_service() -> None:
         house.release(hold)
         assert house.out()[2:] == [("a", "undo")]
         assert house.journal.find("r1").status == "compensated"
+
+
+@pytest.mark.parametrize("order", [("one", "two"), ("two", "one")])
+def test_of_two_held_services_neither_gets_anything(order: tuple[str, str]) -> None:
+    house = House()
+    both = plan_of("a", "b", saga="shop", timeout_s=10.0)
+    assert isinstance(both.body, Sequence)
+    calls = [node for node in both.body.nodes if isinstance(node, Call)]
+    for_two = [replace(call, service=name) for call, name in zip(calls, order, strict=True)]
+    holds = {name: house.hold("service", name) for name in ("one", "two")}
+    house.turns(1)
+    house.launch(plan=replace(both, body=Sequence(tuple(for_two))))
+    house.turns()
+    assert house.out() == []
+    house.release(holds[order[0]])
+    assert house.out() == [("a", "do")]
+    house.release(holds[order[1]])
+    assert house.out() == [("a", "do"), ("b", "do")]
 
 
 def test_a_group_reached_under_a_hold_asks_nobody() -> None:
