@@ -29,6 +29,10 @@ def budget(run: RunState, operation: msg.Budget, step: StepState) -> list[ev.Eve
         raise OperationRefusedError(f"step {key!r} is {step.status.value}: it isn't tried")
     if not parked and step.status is Status.RUNNING and run.phase is not Phase.FORWARD:
         raise OperationRefusedError("the run is compensating: its steps aren't tried again")
+    if not step.attempt:
+        raise OperationRefusedError(
+            f"{key!r} has never been tried: {step.reason}; more attempts don't mend that"
+        )
     made = step.attempt - step.base
     least = made + 1 if parked else made
     if not least <= attempts <= ATTEMPTS_MAX:

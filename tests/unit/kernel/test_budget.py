@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.definition.plan import RetryPolicy
+from orchestrator.definition.plan import Const, Operation, Param, RetryPolicy
 from orchestrator.errors import IllegalEventError
 from orchestrator.kernel import events as ev
 from orchestrator.kernel import messages as msg
@@ -116,6 +116,13 @@ def test_what_can_not_be_given_is_refused() -> None:
     for key in ("atomic", "x"):
         assert "only a call has" in refused(atomic, key, 5)
     assert "has changed since" in _why(play, msg.Budget(at=0.0, step="a", attempts=9, expects=1))
+
+
+def test_what_never_came_to_an_attempt_is_not_given_more() -> None:
+    divided = Operation("/", (Const(1), Param("n")), "number", "number")
+    play = Play(plan(call("a", x=divided)), n=0)
+    assert play.run.steps["a"].status is Status.PARKED
+    assert "has never been tried: argument x: '/' has no value" in refused(play, "a", 5)
 
 
 def test_an_action_whose_answer_alone_is_awaited_is_not_tried_again() -> None:
