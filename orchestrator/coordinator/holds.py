@@ -68,9 +68,12 @@ class Holds:
 
     def changed(self, shard: int, run_id: str, live: LiveRun) -> None:
         """A run began or went on: it may have to be told."""
-        if self._in_force or live.state.holds:
-            state = live.state
-            if state.holds.keys() != self._concerning(state.program).keys():
+        state = live.state
+        if self._in_force or state.holds:
+            known = self._by_plan.get(state.program.hash)
+            if known is None:
+                known = self._concerning(state.program)
+            if (known or state.holds) and known.keys() != state.holds.keys():
                 self._to_tell.append((shard, run_id))
 
     @property
@@ -93,7 +96,9 @@ class Holds:
         if not self._in_force:
             return False
         state = live.state
-        concerning = self._concerning(state.program)
+        concerning = self._by_plan.get(state.program.hash)
+        if concerning is None:
+            concerning = self._concerning(state.program)
         if not concerning or out.command.kind in ENDINGS:
             return False
         group = group_of(state, out.command.step) if out.command.kind == "prepare" else None
@@ -109,15 +114,14 @@ class Holds:
                 return True
         return False
 
-    def _concerning(self, program: Program) -> Mapping[str, Hold]:
-        known = self._by_plan.get(program.hash)
-        if known is None:
-            known = self._by_plan[program.hash] = {
-                key: hold
-                for key, hold in self._in_force.items()
-                if concerns(program, hold.kind, hold.name)
-            }
-        return known
+    def _concerning(self, program: Program) -> dict[str, Hold]:
+        found = {
+            key: hold
+            for key, hold in self._in_force.items()
+            if concerns(program, hold.kind, hold.name)
+        }
+        self._by_plan[program.hash] = found
+        return found
 
     def _messages(self, live: LiveRun) -> Iterator[msg.Message]:
         now = self._clock()

@@ -14,6 +14,7 @@ from orchestrator.errors import InvalidInputError
 from orchestrator.testing.parallel import CHUNK, simulate
 from orchestrator.testing.simulation.dice import DISTURBANCES, FAULTS
 from orchestrator.testing.simulation.growth import FORGETFUL
+from orchestrator.testing.simulation.holding import DEEDS
 from orchestrator.testing.simulation.results import Schedule
 from orchestrator.testing.simulator import Simulator
 from sagas.orders import place_order
@@ -32,7 +33,7 @@ def test_random_plans_hold_under_every_fault() -> None:
     campaign = Simulator().run(0, SCHEDULES)
     assert campaign.failed == [], _told(campaign.failed[0])
     assert {"completed", "compensated"} <= campaign.runs.keys()
-    assert set(campaign.faults) == {*FAULTS, *DISTURBANCES}
+    assert set(campaign.faults) == {*FAULTS, *DISTURBANCES, *DEEDS}
 
 
 @pytest.mark.parametrize("plan", [place_order.plan, book_trip.plan], ids=lambda plan: plan.saga)

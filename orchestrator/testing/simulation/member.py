@@ -8,6 +8,7 @@ from collections.abc import Callable
 from orchestrator.coordinator.loop import Coordinator, CoordinatorOptions
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.testing.simulation.dice import Dice
+from orchestrator.testing.simulation.holding import Holders
 from orchestrator.testing.simulation.network import Endpoint, Network
 from orchestrator.testing.simulation.ports import FlakyJournal, Interruptions
 
@@ -25,6 +26,7 @@ class Member:
         dice: Dice,
         now: Callable[[], float],
         pause: Callable[[Member], None],
+        holders: Holders,
     ) -> None:
         self.name = name
         self.alive = True
@@ -33,12 +35,19 @@ class Member:
         self.wake_at = math.inf
         self.frozen_until = 0.0
         self.in_turn = False
+        self.began = 0.0
+        """When its turn began, by the world's clock."""
         self.missed = False
         """Something arrived while it was in the middle of a turn."""
         interruptions = Interruptions(dice, lambda: pause(self))
-        self.endpoint = Endpoint(network, interruptions)
+        seen = FlakyJournal(journal, interruptions)
+        self.endpoint = Endpoint(
+            network,
+            interruptions,
+            lambda work: holders.sends(name, self.began, seen.seen, work),
+        )
         self.coordinator = Coordinator(
-            FlakyJournal(journal, interruptions),
+            seen,
             self.endpoint,
             CoordinatorOptions(owner=name, lease_s=LEASE_S),
             lambda: now() + self.skew_s,

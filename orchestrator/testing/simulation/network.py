@@ -108,13 +108,19 @@ class Network:
 class Endpoint:
     """One coordinator's end: a ``CoordinatorTransport``."""
 
-    def __init__(self, network: Network, interruptions: Interruptions) -> None:
+    def __init__(
+        self,
+        network: Network,
+        interruptions: Interruptions,
+        sending: Callable[[Sequence[Work]], None],
+    ) -> None:
         self.patience_s = 0.0
         """How long the coordinator would have waited for an answer."""
         self.busy = False
         """Whether the last call gave it something."""
         self._network = network
         self._interruptions = interruptions
+        self._sending = sending
         self._positions: dict[int, int] = {}
 
     def dispatch(self, bundles: Sequence[Bundle]) -> list[Exception | None]:
@@ -124,6 +130,7 @@ class Endpoint:
         for bundle in bundles:
             if errors:
                 self._interruptions.at("amid publish")
+            self._sending(bundle.work)
             errors.append(self._network.publish(bundle))
         self._interruptions.at("after publish")
         return errors

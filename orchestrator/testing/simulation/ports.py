@@ -47,6 +47,8 @@ class FlakyJournal:
         self._journal = journal
         self._interruptions = interruptions
         self._dice = interruptions.dice
+        self.seen: list[Hold] = []
+        """The holds that were in force when it was asked last."""
 
     def shards(self) -> int:
         """See the port."""
@@ -62,7 +64,10 @@ class FlakyJournal:
 
     def holds(self, limit: int = 1_000, *, in_force: bool = True) -> list[Hold]:
         """See the port."""
-        return self._journal.holds(limit, in_force=in_force)
+        found = self._journal.holds(limit, in_force=in_force)
+        if in_force:
+            self.seen = found
+        return found
 
     def place_hold(self, hold: Hold) -> bool:
         """See the port."""

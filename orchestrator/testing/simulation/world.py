@@ -25,12 +25,14 @@ from orchestrator.kernel.state import RunState
 from orchestrator.participant.two_phase.sweep import SweepOptions
 from orchestrator.testing.simulation.dice import Dice
 from orchestrator.testing.simulation.growth import FORGETFUL
+from orchestrator.testing.simulation.holding import Holders
 from orchestrator.testing.simulation.member import LEASE_S, Member
 from orchestrator.testing.simulation.network import Network, Postbox
 from orchestrator.testing.simulation.oblivion import Oblivion, Restorable
 from orchestrator.testing.simulation.people import People
 from orchestrator.testing.simulation.plans import Workload
 from orchestrator.testing.simulation.ports import Killed
+from orchestrator.testing.simulation.setbacks import Setbacks
 from orchestrator.testing.simulation.shop import Shop
 from orchestrator.transport.messages import Answer, Work
 
@@ -41,8 +43,6 @@ _JUMP_S = 7_200.0
 _PAUSES_IN_PAUSES = 2
 _MOST_EVENTS = 40_000
 _REPAIRS = 14
-_UNDER_THE_WRITER = 0.5
-"""How often a restored journal is set back while a coordinator writes."""
 
 TRANSIENT = (JournalUnavailableError, TransportUnavailableError)
 """What ``Coordinator.run`` waits out; any other error ends the process."""
@@ -62,9 +62,8 @@ class World:
         self._program = Program(workload.plan)
         self.plan_hash = self._program.hash
         self.now = START_S
-        self.journal: MemoryJournal = Restorable(SHARDS, self._before_append)
-        self._appends = 0
-        """After how many appends the journal is set back."""
+        self._setbacks = Setbacks(self)
+        self.journal: MemoryJournal = Restorable(SHARDS, self._setbacks.before_append)
         self.oblivion = Oblivion(self.journal, self.state)
         self.surprises: list[str] = []
         """What no part of the program may do."""
@@ -80,6 +79,7 @@ class World:
         prompt = frozenset({f"saga.{FORGETFUL}"})
         self.network = Network(dice, self.later, self._deliver, self._arrived, prompt)
         self._people = People(self)
+        self._holders = Holders(self, seed)
         shop.open(dice, workload.results, self._pause_worker, lambda: self.now)
         self.note("schedule", f"seed {seed}, plan {self.plan_hash[:12]}")
 
@@ -87,6 +87,11 @@ class World:
     def draw(self) -> Random:
         """The chance of the schedule."""
         return self.dice.random
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How often each thing happened."""
+        return self.dice.counts
 
     @property
     def launched(self) -> list[str]:
@@ -112,16 +117,18 @@ class World:
             self.later(draw.uniform(0, 5), lambda number=number: self._people.launch(number))  # type: ignore[misc]
         end_s = draw.choice((15.0, 60.0, 150.0))
         if self.dice.happens("journal restored"):
-            self._plan_restore(end_s)
+            self._setbacks.plan(end_s)
         for _ in range(draw.randrange(8)):
             self.later(draw.uniform(0, end_s), self._disturb)
         for _ in range(draw.randrange(3)):
             self.later(draw.uniform(0, end_s), self._sweep)
+        self._holders.plan(end_s)
         self.run_until(self.now + end_s)
         self._heal()
         for _ in range(_REPAIRS):
             self._settle()
-            if not self._people.repair() and not self._swept():
+            held = self._holders.release_all()
+            if not self._people.repair() and not self._swept() and not held:
                 break
         self._settle()
         self.note("end", " ".join(record.hash[:12] for record in self._ends()))
@@ -165,6 +172,7 @@ class World:
             self.dice,
             lambda: self.now,
             self._pause,
+            self._holders,
         )
         self.members.append(member)
         self._wake(member, self.dice.random.uniform(0, 0.5))
@@ -198,7 +206,7 @@ class World:
         if member.frozen_until > self.now:
             self._wake(member, member.frozen_until - self.now)
             return
-        member.in_turn = True
+        member.in_turn, member.began = True, self.now
         try:
             written = member.coordinator.turn(_FOREVER_S)
         except Killed:
@@ -332,40 +340,11 @@ class World:
             case _:
                 self._people.ask(what)
 
-    def _plan_restore(self, end_s: float) -> None:
-        """A backup while runs are under way, or at any time; set back a few appends later under the very writer, or
-        when that backup's runs are at rest, perhaps.
-        """
-        draw = self.dice.random
-        first_s = draw.choice((draw.uniform(0.2, 8.0), draw.uniform(0.0, end_s)))
-        if draw.random() < _UNDER_THE_WRITER:
-            self.later(first_s, lambda: self._back_up(draw.randint(2, 6)))
-            return
-        self.later(first_s, self._back_up)
-        self.later(draw.uniform(first_s, end_s), self._restore)
-
-    def _back_up(self, appends: int = 0) -> None:
-        self.note("journal", "backed up")
-        self.oblivion.back_up()
-        self._appends = appends
-
-    def _before_append(self) -> None:
-        """Somebody is about to write; perhaps the journal is set back at this moment."""
-        self._appends -= 1
-        if not self._appends and not self.healed:
-            self._restore()
-
-    def _restore(self) -> None:
-        """The journal is what it was at the backup. Its coordinators were stopped, or never noticed: a replica that
-        lagged took over.
-        """
-        self.note("journal", "restored")
-        self.oblivion.restore()
-        if self.dice.random.random() < 0.5:
-            for member in self._alive():
-                if not member.in_turn:
-                    self._kill(member)
-        self.wake_all()
+    def kill_idle(self) -> None:
+        """Every coordinator that isn't in the middle of a turn is gone."""
+        for member in self._alive():
+            if not member.in_turn:
+                self._kill(member)
 
     # Healing
 
