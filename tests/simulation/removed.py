@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from sqlalchemy import Connection
 
+from orchestrator.coordinator.holds import Holds
 from orchestrator.coordinator.loop import Coordinator
 from orchestrator.coordinator.ownership import Ownership
 from orchestrator.coordinator.turn import Arrival, Decisions
@@ -97,6 +98,16 @@ def log_fence(patch: pytest.MonkeyPatch) -> None:
 def looking_at_the_log(patch: pytest.MonkeyPatch) -> None:
     """A coordinator that has nothing to write believes that the log is as it left it."""
     patch.setattr(Ownership, "_overtaken", lambda self: set())
+
+
+def held_back(patch: pytest.MonkeyPatch) -> None:
+    """What a hold stops goes out until its run has been told."""
+    patch.setattr(Holds, "stops", lambda *_: False)
+
+
+def looking_for_holds(patch: pytest.MonkeyPatch) -> None:
+    """Nobody asks what is in force."""
+    patch.setattr(Holds, "look", lambda _: None)
 
 
 def watchdog(patch: pytest.MonkeyPatch) -> None:

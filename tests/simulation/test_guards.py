@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from itertools import chain, tee
 
 import pytest
 
 from orchestrator.definition.plan import Call, Const, Plan, RetryPolicy, Sequence, Undo
 from orchestrator.testing.simulation.growth import FORGETFUL, STEP_TIMEOUT_S
+from orchestrator.testing.simulation.holding import works
 from orchestrator.testing.simulator import Simulator
 from tests.simulation import groups, removed
 
@@ -51,6 +53,15 @@ def test_a_coordinator_that_does_not_look_at_the_log_is_noticed_where_journals_a
 def _is_harm(violation: str) -> bool:
     """Something that went wrong with a run or an effect, and not only that a barrier's row is amiss."""
     return not violation.startswith("(f)") and "seems forgotten" not in violation
+
+
+@pytest.mark.parametrize("guard", [removed.held_back, removed.looking_for_holds])
+def test_a_command_that_a_hold_stops_is_noticed_where_it_goes_out(guard: removed.Remove) -> None:
+    seeds = [seed for seed in range(400) if works(seed)]
+    with removed.without(guard):
+        simulator = Simulator()
+        first = next(filter(None, (simulator.play(seed).violations for seed in seeds)), ())
+    assert any(re.search(r"\(h\) c\d sent .* is held", violation) for violation in first)
 
 
 def test_a_removed_epoch_check_is_noticed_where_no_database_stands_behind_it() -> None:

@@ -25,7 +25,7 @@ from orchestrator.transport.messages import Work
 
 DEEDS = ("saga held", "service held", "released", "budget changed")
 """What they do, as it is counted beside the faults."""
-_SHARE = 0.12
+_SHARE = 0.08
 """In how many schedules they are at work."""
 _SEEN_WITHIN_S = 1.0
 
@@ -66,13 +66,18 @@ class Surroundings(Protocol):
         ...
 
 
+def works(seed: int) -> bool:
+    """Whether somebody holds anything in this schedule."""
+    return Random(f"holds of {seed}").random() < _SHARE
+
+
 class Holders:
     """Who holds and releases in one schedule."""
 
     def __init__(self, world: Surroundings, seed: int) -> None:
         self._world = world
-        self._draw = Random(f"holds of {seed}")
-        self.at_work = self._draw.random() < _SHARE
+        self.at_work = works(seed)
+        self._draw = Random(f"deeds of {seed}")
         self._placed = 0
 
     def plan(self, end_s: float) -> None:

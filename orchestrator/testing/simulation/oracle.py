@@ -5,7 +5,8 @@ nothing is won or lost over all participants; (c) every run has ended, or is stu
 gap and their hash chains hold; (e) the read model is what a replay of the log makes; (f) no participant's database is
 left in a transaction, nothing is left prepared, no try is left open, and its barrier says what its books say; (g) the
 branches of an atomic group have taken effect together or not at all, and none says that it went against the decision,
-as nobody ends branches by hand here. And nothing received is left unacknowledged, no
+as nobody ends branches by hand here; (h) while a saga or a service is held nothing that the hold stops goes out
+(``holding`` looks at that as it happens). And nothing received is left unacknowledged, no
 message is a defect.
 
 Where the journal was restored from a backup it can't know what it forgot. Then no effect may happen twice all the same,
