@@ -45,14 +45,16 @@ UPSERT_RUNS = f"""
 # primary key fences it in any case, unless the log was restored from a backup and is shorter now: so the record that
 # this turn follows has to be there. So have the messages that it consumes: a log that was restored may have forgotten
 # one, and the plan with it, that was read before. Nothing is written unless all of this holds.
+#
+# The statement is prepared, and while a journal is young the server believes its tables to be tiny. So rows are looked
+# up by subqueries, one at a time: of a join it would make a walk through all events of a shard, or all ended runs.
 _APPEND = f"""
 WITH held AS MATERIALIZED (
     SELECT s.shard FROM saga_shard s
     JOIN unnest(%s::int[], %s::int[], %s::bigint[], %s::text[]) AS t(shard, epoch, previous, chain)
         ON t.shard = s.shard AND t.epoch = s.epoch
-    WHERE EXISTS (
-        SELECT FROM saga_event e
-        WHERE e.shard = t.shard AND e."offset" = t.previous AND e.hash = t.chain
+    WHERE t.chain = (
+        SELECT e.hash FROM saga_event e WHERE e.shard = t.shard AND e."offset" = t.previous
     )
     ORDER BY s.shard FOR UPDATE OF s
 ), allowed AS MATERIALIZED (
@@ -80,8 +82,8 @@ SELECT shard, (SELECT ok FROM allowed) FROM held
 
 # Only for turns that change an incident: what is removed and what is written are never the same row.
 _INCIDENTS = f"""relieved AS (
-    DELETE FROM saga_incident i USING unnest(%s::text[]) AS t(run_id)
-    WHERE i.run_id = t.run_id AND (SELECT ok FROM allowed) AND NOT EXISTS (
+    DELETE FROM saga_incident i
+    WHERE i.run_id = ANY(%s::text[]) AND (SELECT ok FROM allowed) AND NOT EXISTS (
         SELECT FROM unnest(%s::text[], %s::text[]) AS k(run_id, step)
         WHERE k.run_id = i.run_id AND k.step = i.step
     )

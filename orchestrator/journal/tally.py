@@ -23,7 +23,7 @@ ADD_POSTGRESQL = """tallied AS (
         SELECT * FROM unnest(%s::int[], %s::text[], %s::text[], %s::int[]) AS k(shard, saga, status, runs)
         UNION ALL
         SELECT r.shard, r.saga, r.status, -1 FROM unnest(%s::text[]) AS k(run_id)
-        JOIN saga_run r ON r.run_id = k.run_id WHERE NOT r.open
+        CROSS JOIN LATERAL (SELECT * FROM saga_run WHERE run_id = k.run_id LIMIT 1) AS r WHERE NOT r.open
     ) AS changed WHERE (SELECT ok FROM allowed)
     GROUP BY shard, saga, status HAVING sum(runs) <> 0
     ON CONFLICT (shard, saga, status, archived) DO UPDATE SET runs = t.runs + excluded.runs
