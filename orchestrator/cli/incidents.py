@@ -14,7 +14,8 @@ from orchestrator.cli.looks import ago, short_ids
 from orchestrator.cli.output import table
 from orchestrator.cli.repairing import OneStep, one_or_many
 from orchestrator.errors import AmbiguousRunError, RunNotFoundError
-from orchestrator.journal.port import Cluster, Page, RunFilter
+from orchestrator.journal.incident import Cluster
+from orchestrator.journal.port import Page, RunFilter
 from orchestrator.kernel import messages as msg
 from orchestrator.views.trouble import DIRECTIONS
 

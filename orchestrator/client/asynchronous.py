@@ -15,7 +15,8 @@ from orchestrator.journal.approvals import Approval, BranchApproval, Judged
 from orchestrator.journal.audit import AuditPage
 from orchestrator.journal.bulk import Bulk, BulkItem, BulkLimits, BulkOperation, Outcome
 from orchestrator.journal.hold import Hold
-from orchestrator.journal.port import ClusterPage, OperationFilter, Page, Recorded, RunFilter
+from orchestrator.journal.incident import ClusterPage
+from orchestrator.journal.port import OperationFilter, Page, Recorded, RunFilter
 from orchestrator.kernel.events import HoldKind
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.summary import RunSummary

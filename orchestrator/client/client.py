@@ -25,8 +25,8 @@ from orchestrator.definition.saga import Saga
 from orchestrator.definition.values import check_size, encode
 from orchestrator.errors import RunNotFoundError, UnknownSagaError
 from orchestrator.journal.audit import AuditPage, audit
+from orchestrator.journal.incident import ClusterPage
 from orchestrator.journal.port import (
-    ClusterPage,
     LaunchRequest,
     OperationFilter,
     Page,

@@ -40,15 +40,8 @@ from orchestrator.errors import (
 from orchestrator.journal.approvals import Approval, Judged
 from orchestrator.journal.audit import AuditPage, audit
 from orchestrator.journal.bulk import BulkItem
-from orchestrator.journal.port import (
-    Cluster,
-    ClusterPage,
-    Journal,
-    OperationFilter,
-    Page,
-    Recorded,
-    RunFilter,
-)
+from orchestrator.journal.incident import Cluster, ClusterPage
+from orchestrator.journal.port import Journal, OperationFilter, Page, Recorded, RunFilter
 from orchestrator.kernel.preview import Preview
 from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.as_test import as_test

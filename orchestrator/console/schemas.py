@@ -18,7 +18,8 @@ from orchestrator.journal.audit import AuditPage
 from orchestrator.journal.bulk import Bulk as BulkRecord
 from orchestrator.journal.bulk import BulkItem
 from orchestrator.journal.hold import Hold
-from orchestrator.journal.port import Cluster, ClusterPage, Page
+from orchestrator.journal.incident import Cluster, ClusterPage
+from orchestrator.journal.port import Page
 from orchestrator.kernel.preview import Preview
 from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.difference import Changed

@@ -25,7 +25,8 @@ from orchestrator.errors import (
     SchemaError,
     SettingsError,
 )
-from orchestrator.journal.port import Cluster, Journal, LaunchRequest
+from orchestrator.journal.incident import Cluster
+from orchestrator.journal.port import Journal, LaunchRequest
 from orchestrator.kernel.messages import Launch
 
 _log = logging.getLogger(__name__)

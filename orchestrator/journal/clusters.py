@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import Connection, bindparam, case, delete, func, insert, select, text
 
 from orchestrator.errors import InvalidInputError
-from orchestrator.journal.port import Cluster, ClusterPage
+from orchestrator.journal.incident import Cluster, ClusterPage
 from orchestrator.journal.schema import INCIDENT, NOTICE, RUN
 from orchestrator.kernel.incidents import Incident
 from orchestrator.kernel.summary import RunSummary

@@ -13,6 +13,7 @@ from typing import Any
 from orchestrator.definition.plan import Plan, decode_plan
 from orchestrator.errors import FencedError, InvalidInputError, RunNotFoundError, UnknownSagaError
 from orchestrator.journal import clusters, log, operations
+from orchestrator.journal.incident import ClusterPage
 from orchestrator.journal.launches import LaunchRow, launch_rows, plans_of
 from orchestrator.journal.leases import FORGET_AFTER_TTLS
 from orchestrator.journal.matching import counted, found_run, page_of
@@ -22,7 +23,6 @@ from orchestrator.journal.memory_tables import Backup, ShardTable, Tables
 from orchestrator.journal.plans import check_same
 from orchestrator.journal.port import (
     Archived,
-    ClusterPage,
     Happened,
     InboxItem,
     Launched,

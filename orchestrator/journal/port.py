@@ -14,7 +14,8 @@ import msgspec
 from orchestrator.definition.plan import Plan
 from orchestrator.journal.bulk import BulkJournal
 from orchestrator.journal.hold import HoldJournal
-from orchestrator.kernel.events import CommandKind, Event
+from orchestrator.journal.incident import IncidentJournal
+from orchestrator.kernel.events import Event
 from orchestrator.kernel.messages import Inbound, Noted
 from orchestrator.kernel.summary import RunSummary
 
@@ -101,35 +102,6 @@ class RunFilter(msgspec.Struct, frozen=True, omit_defaults=True):
     ids: tuple[str, ...] = ()
     cluster: str | None = None
     """Runs with an open incident of this cluster."""
-
-
-class Cluster(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Open incidents of one cause, in the words of the newest. Times are epoch seconds."""
-
-    cluster: str
-    saga: str
-    step: str
-    """Of a fan-out's instances, the step they are made from."""
-    kind: CommandKind
-    message: str
-    incidents: int
-    runs: int
-    acked: int
-    """How many of the incidents somebody has taken on."""
-    first: float
-    """When the oldest was opened."""
-    last: float
-    newest: str
-    """The run of the newest."""
-    error: str = ""
-    frame: str = ""
-
-
-class ClusterPage(msgspec.Struct, frozen=True):
-    """One page of clusters: those with incidents that nobody took on first, then the largest."""
-
-    clusters: tuple[Cluster, ...]
-    cursor: str | None
 
 
 class OperationFilter(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -271,7 +243,7 @@ class WriterJournal(BulkJournal, HoldJournal, Protocol):
         ...
 
 
-class ReaderJournal(BulkJournal, HoldJournal, Protocol):
+class ReaderJournal(BulkJournal, HoldJournal, IncidentJournal, Protocol):
     """What clients and views need."""
 
     def shards(self) -> int:
@@ -300,24 +272,6 @@ class ReaderJournal(BulkJournal, HoldJournal, Protocol):
 
     def runs(self, where: RunFilter, cursor: str | None = None, limit: int = 50) -> Page:
         """A page of runs."""
-        ...
-
-    def clusters(
-        self,
-        sagas: Sequence[str] = (),
-        cursor: str | None = None,
-        limit: int = 50,
-        prefix: str = "",
-    ) -> ClusterPage:
-        """A page of clusters of open incidents, of these sagas if any are named, with ids that begin so."""
-        ...
-
-    def noticed(self) -> dict[str, float]:
-        """When people were last told of a cluster."""
-        ...
-
-    def claim_notice(self, cluster: str, now: float, every_s: float) -> bool:
-        """Whether it is the caller who tells people of a cluster now: true for one caller in ``every_s``."""
         ...
 
     def counts(self) -> dict[str, dict[str, int]]:

@@ -32,10 +32,10 @@ from orchestrator.journal.bulk_rows import SEND, SEND_POSTGRESQL, SqlBulks
 from orchestrator.journal.database import Database, meaning
 from orchestrator.journal.held_connection import HeldConnection
 from orchestrator.journal.hold_rows import SqlHolds
+from orchestrator.journal.incident import ClusterPage
 from orchestrator.journal.plans import PlanStore
 from orchestrator.journal.port import (
     Archived,
-    ClusterPage,
     Happened,
     InboxItem,
     Launched,

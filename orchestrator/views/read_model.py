@@ -13,7 +13,8 @@ from math import inf, nextafter
 import msgspec
 
 from orchestrator.errors import IllegalEventError, RunNotFoundError
-from orchestrator.journal.port import Cluster, Journal, RunFilter
+from orchestrator.journal.incident import Cluster
+from orchestrator.journal.port import Journal, RunFilter
 from orchestrator.kernel.events import RunLaunched
 from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.replay import row_of

@@ -18,7 +18,8 @@ from orchestrator.errors import IllegalEventError, RunNotFoundError
 from orchestrator.journal.approvals import Approval, Judged
 from orchestrator.journal.audit import AuditPage, Doing
 from orchestrator.journal.bulk import BulkItem
-from orchestrator.journal.port import Cluster, ClusterPage, Recorded
+from orchestrator.journal.incident import Cluster, ClusterPage
+from orchestrator.journal.port import Recorded
 from orchestrator.kernel.preview import Action, Preview
 from orchestrator.kernel.program import RESULT
 from orchestrator.kernel.summary import RunSummary
