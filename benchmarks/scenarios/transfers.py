@@ -23,10 +23,10 @@ from benchmarks.size import Size
 from benchmarks.stack import Servers, Stack, stack
 
 IN_FLIGHT = 50
-WORKER_PROCESSES = 3
+WORKER_PROCESSES = 4
 """One more than cores, as a branch waits for the disk twice. Each has a transaction open, so with many of them
 all would be slow, and slow commands share no messages."""
-_SETTINGS = {"bundle_work_s": 0.1, "gather_share": 0.5, "shards": 2}
+_SETTINGS = {"bundle_work_s": 0.1, "gather_share": 0.25, "shards": 2}
 """For throughput: nobody waits for a single transfer here, and there is one coordinator."""
 LOOP_PROCESSES = 2
 HOT_ACCOUNTS = 8
