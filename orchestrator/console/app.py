@@ -32,6 +32,7 @@ from orchestrator.console import (
     pages,
     signing_in,
     streams,
+    upkeep,
 )
 from orchestrator.console.actions import Actions
 from orchestrator.console.approvals import ApprovalDesk
@@ -104,7 +105,7 @@ def console(
     )
     app.state.places = streams.Places(desk, options.streams_max)
     for part in (
-        *(api, streams, api_actions, api_bulks, api_approvals),
+        *(api, streams, api_actions, api_bulks, api_approvals, upkeep),
         *(signing_in, page_actions, bulk_pages, hold_pages, around_pages, pages, figures),
     ):
         app.router.routes.extend(part.router.routes)  # themselves, so that each can be checked

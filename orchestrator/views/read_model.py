@@ -14,7 +14,7 @@ import msgspec
 
 from orchestrator.errors import IllegalEventError, RunNotFoundError
 from orchestrator.journal.incident import Cluster
-from orchestrator.journal.port import Journal, RunFilter
+from orchestrator.journal.port import ReaderJournal, RunFilter
 from orchestrator.kernel.events import RunLaunched
 from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.replay import row_of
@@ -26,7 +26,7 @@ _NOT_COMPARED = {"updated_at"}
 """The row's is when it was written, the log's when the event happened."""
 
 
-def differences(journal: Journal) -> Iterator[str]:
+def differences(journal: ReaderJournal) -> Iterator[str]:
     """One line per run whose row isn't what a replay of its events makes, or is missing, or not found by tags."""
     yield from _rows_against_log(journal)
     yield from _log_without_rows(journal)
@@ -34,7 +34,7 @@ def differences(journal: Journal) -> Iterator[str]:
     yield from journal.miscounted()
 
 
-def stuck_runs(journal: Journal) -> Iterator[RunSummary]:
+def stuck_runs(journal: ReaderJournal) -> Iterator[RunSummary]:
     """Every run that needs a person, newest first."""
     cursor = None
     while True:
@@ -45,7 +45,7 @@ def stuck_runs(journal: Journal) -> Iterator[RunSummary]:
             return
 
 
-def _rows_against_log(journal: Journal) -> Iterator[str]:
+def _rows_against_log(journal: ReaderJournal) -> Iterator[str]:
     cursor = None
     while True:
         page = journal.runs(RunFilter(), cursor, _PAGE)
@@ -56,7 +56,7 @@ def _rows_against_log(journal: Journal) -> Iterator[str]:
             return
 
 
-def _difference(journal: Journal, row: RunSummary) -> Iterable[str]:
+def _difference(journal: ReaderJournal, row: RunSummary) -> Iterable[str]:
     found: list[str] = []
     for look in range(_LOOKS):
         try:
@@ -69,7 +69,7 @@ def _difference(journal: Journal, row: RunSummary) -> Iterable[str]:
     return found
 
 
-def _compared(journal: Journal, row: RunSummary) -> list[str]:
+def _compared(journal: ReaderJournal, row: RunSummary) -> list[str]:
     where = f"run {row.run_id} ({row.saga})"
     records = journal.history(row.run_id)
     if not records:
@@ -88,7 +88,7 @@ def _compared(journal: Journal, row: RunSummary) -> list[str]:
     return [f"{where}: {'; '.join(wrong)}"] if wrong else []
 
 
-def _unfound(journal: Journal, row: RunSummary) -> list[str]:
+def _unfound(journal: ReaderJournal, row: RunSummary) -> list[str]:
     """The index of tags has to find what the row says; more than that is never listed."""
     at = row.launched_at
     wanted = RunFilter(
@@ -103,7 +103,7 @@ def _plain(row: RunSummary, name: str) -> object:
     return msgspec.to_builtins(getattr(row, name))
 
 
-def _log_without_rows(journal: Journal) -> Iterator[str]:
+def _log_without_rows(journal: ReaderJournal) -> Iterator[str]:
     for shard in range(journal.shards()):
         after = 0
         while records := journal.feed(shard, after, _PAGE):
@@ -116,7 +116,7 @@ def _log_without_rows(journal: Journal) -> Iterator[str]:
                 yield f"run {run_id}: it is in the log of shard {shard} and has no row"
 
 
-def _clusters_against_rows(journal: Journal) -> Iterable[str]:
+def _clusters_against_rows(journal: ReaderJournal) -> Iterable[str]:
     """The index of incidents has to find what the rows say, no more and no less."""
     wrong: list[str] = []
     for _ in range(_LOOKS):
@@ -132,7 +132,7 @@ def _clusters_against_rows(journal: Journal) -> Iterable[str]:
     return wrong
 
 
-def _clusters(journal: Journal) -> Iterator[Cluster]:
+def _clusters(journal: ReaderJournal) -> Iterator[Cluster]:
     cursor = None
     while True:
         page = journal.clusters((), cursor, _PAGE)
