@@ -306,8 +306,10 @@ def opened(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[
     if database in {"postgres", "mariadb"}:
         url = str(request.getfixturevalue(f"{database}_url"))
     ledger = Ledger(kind, url)
-    yield ledger
-    ledger.executor.dispose()
+    try:
+        yield ledger
+    finally:
+        ledger.executor.dispose()
 
 
 def by_hand(url: str, statement: str) -> list[Any]:

@@ -19,9 +19,10 @@ from orchestrator.participant.two_phase.sweep import SweepOptions
 from orchestrator.transport.gid import Gid
 from orchestrator.transport.messages import Answer, Work
 from tests.contract.barrier_shop import Kept
-from tests.contract.branch_ledger import Ledger, by_hand, opened, prepare
+from tests.contract.branch_ledger import TAKE, Ledger, by_hand, opened
 from tests.contract.branch_orphans import NAMES, PLAN, RUN, SHARD, SHARDS, orphan
 from tests.unit.coordinator.scripted import ScriptedTransport, answer, request
+from tests.waiting import eventually
 
 
 @pytest.fixture(params=["postgres", "mariadb"])
@@ -236,11 +237,12 @@ class TestWhatIsFound:
         with opened("postgres", request, tmp_path) as ledger:
             ledger.one(orphan())
             with ThreadPoolExecutor(1) as pool:
-                waiting = pool.submit(
-                    ledger.one, prepare(step="other", participant="ledger.debit", timeout_s=3)
-                )
-                while not (found := ledger.branches.found()[0]).waiting and waiting.running():
-                    pass
+                waiting = pool.submit(_take, ledger)
+                try:
+                    eventually(lambda: ledger.branches.found()[0].waiting)
+                    (found,) = ledger.branches.found()
+                finally:
+                    assert ledger.branches.roll_back(Gid(SHARD, 0, RUN, "debit"))
                 waiting.result()
             assert found.gid == Gid(SHARD, 0, RUN, "debit")
             assert found.age_s is not None
@@ -248,8 +250,13 @@ class TestWhatIsFound:
             assert (found.waiting, found.owner) == (1, "postgres")
             assert any(lock.startswith("account ") for lock in found.locks)
             assert found.holds_back is not None
-            assert ledger.branches.roll_back(found.gid)
             assert not ledger.branches.roll_back(found.gid)
+
+
+def _take(ledger: Ledger) -> None:
+    """As somebody does who waits for a lock for as long as it takes."""
+    with ledger.engine.begin() as connection:
+        connection.execute(TAKE, {"amount": 1, "name": "ann"})
 
 
 def _prepare_foreign(ledger: Ledger) -> None:

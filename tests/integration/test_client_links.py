@@ -44,6 +44,7 @@ def test_no_connection_outlives_its_client(
 def test_no_connection_outlives_its_console(tmp_path: Path, redis_url: str) -> None:
     settings = Settings(journal_url=f"sqlite:///{tmp_path}/journal.db", broker_url=redis_url)
     journal = wiring.make_journal(settings)
+    gc.collect()  # what other tests have left
     before = _sockets()
     sagas = {send_a_letter.name: send_a_letter}
     app = wiring.console_app(settings, journal, sagas, insecure_dev=True)
