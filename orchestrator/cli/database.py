@@ -13,8 +13,6 @@ from orchestrator.cli.exits import Exit
 from orchestrator.cli.invocation import Invocation, invocation
 from orchestrator.errors import InvalidInputError
 
-FINDINGS_MAX = 100
-
 CheckedArchive = Annotated[
     str | None,
     typer.Option(
@@ -76,7 +74,10 @@ def check(context: typer.Context) -> None:
 def check_journal(context: typer.Context, archive: CheckedArchive = None) -> None:
     """Walk every shard's hash chain, and compare the read model with a replay; exit 1 on any finding."""
     call = invocation(context)
-    from orchestrator.views.read_model import differences  # noqa: PLC0415 - start-up time
+    from orchestrator.views.read_model import (  # noqa: PLC0415 - start-up time
+        FINDINGS_MAX,
+        differences,
+    )
 
     checks = itertools.chain(
         call.journal.verify(), differences(call.journal), _archive_faults(call, archive)

@@ -27,9 +27,8 @@ from orchestrator.journal.archive_removal import Wanted
 from orchestrator.journal.archiving import Archiver
 from orchestrator.journal.port import ReaderJournal
 from orchestrator.journal.sql import SqlJournal
-from orchestrator.views.read_model import differences
+from orchestrator.views.read_model import FINDINGS_MAX, differences
 
-FINDINGS_MAX = 100
 LINES = "application/x-ndjson"
 router = APIRouter(prefix="/api/v1")
 

@@ -70,9 +70,7 @@ class Holds:
         """A run began or went on: it may have to be told."""
         state = live.state
         if self._in_force or state.holds:
-            known = self._by_plan.get(state.program.hash)
-            if known is None:
-                known = self._concerning(state.program)
+            known = self._concerning(state.program)
             if (known or state.holds) and known.keys() != state.holds.keys():
                 self._to_tell.append((shard, run_id))
 
@@ -96,9 +94,7 @@ class Holds:
         if not self._in_force:
             return False
         state = live.state
-        concerning = self._by_plan.get(state.program.hash)
-        if concerning is None:
-            concerning = self._concerning(state.program)
+        concerning = self._concerning(state.program)
         if not concerning or out.command.kind in ENDINGS:
             return False
         group = group_of(state, out.command.step) if out.command.kind == "prepare" else None
@@ -115,12 +111,13 @@ class Holds:
         return False
 
     def _concerning(self, program: Program) -> dict[str, Hold]:
-        found = {
-            key: hold
-            for key, hold in self._in_force.items()
-            if concerns(program, hold.kind, hold.name)
-        }
-        self._by_plan[program.hash] = found
+        found = self._by_plan.get(program.hash)
+        if found is None:
+            found = self._by_plan[program.hash] = {
+                key: hold
+                for key, hold in self._in_force.items()
+                if concerns(program, hold.kind, hold.name)
+            }
         return found
 
     def _messages(self, live: LiveRun) -> Iterator[msg.Message]:

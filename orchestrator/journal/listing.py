@@ -103,11 +103,16 @@ def _rows_at(places: _Columns) -> _Columns:
     return query.order_by(place.launched_at.desc(), place.run_id.desc())
 
 
+def looked_through(where: RunFilter) -> int:
+    """In how many of the runs that fit otherwise one page looks for a text."""
+    return LOOKED_THROUGH_TAGGED if where.tags else LOOKED_THROUGH
+
+
 def _mentioning(
     connection: Connection, where: RunFilter, wanted: str, after: _After, limit: int
 ) -> Page:
     """The runs with a text among the newest of those that fit otherwise, however rare it is."""
-    number = LOOKED_THROUGH_TAGGED if where.tags else LOOKED_THROUGH
+    number = looked_through(where)
     newest = _newest(connection, where, _RUNS, after, number).subquery()
     run = newest.c
     texts = (run.run_id, run.key, run.saga, run.reason)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from orchestrator.errors import RunNotFoundError
-from orchestrator.journal import listing
-from orchestrator.journal.listing import ambiguous, read_cursor, write_cursor
+from orchestrator.journal.listing import ambiguous, looked_through, read_cursor, write_cursor
 from orchestrator.journal.port import Page, RunFilter
 from orchestrator.kernel.summary import RunSummary
 
@@ -39,7 +38,7 @@ def page_of(runs: list[RunSummary], where: RunFilter, cursor: str | None, limit:
     fitting.sort(key=lambda run: (run.launched_at, run.run_id), reverse=True)
     if where.text is not None:
         text = where.text.lower()
-        number = listing.LOOKED_THROUGH_TAGGED if where.tags else listing.LOOKED_THROUGH
+        number = looked_through(where)
         looked_at = fitting[:number]
         fitting = [run for run in looked_at if _mentions(run, text)]
         if len(fitting) <= limit and len(looked_at) == number:

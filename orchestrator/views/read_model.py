@@ -19,6 +19,8 @@ from orchestrator.kernel.events import RunLaunched
 from orchestrator.kernel.summary import RunSummary
 from orchestrator.views.replay import row_of
 
+FINDINGS_MAX = 100
+"""More than these nobody reads: who checks a journal is told that there are more."""
 _PAGE = 200
 _LOOKS = 3
 """How often a run that seems different is read again: its row and its events are two queries."""
