@@ -221,7 +221,7 @@ class Settings(BaseSettings):
     bundle: int = Field(default=100, ge=1)
     """The most commands in one message; 1 switches bundling off."""
     bundle_work_s: float = Field(default=0.02, gt=0)
-    """Aim for this much work in one message."""
+    """Aim for this much work in one message; and let no answer wait longer than this for others of its message."""
     gather_share: float = Field(default=0.05, ge=0, le=1)
     """While many answers are awaited, let them gather for this share of the time until all are there. A larger one
     costs less per run, in writes and in messages; a smaller one ends each run sooner."""

@@ -179,11 +179,19 @@ class Barrier:
             commit(connection)
         return Settled("succeeded", reply)
 
-    def _refuse(self, effect: Effect, refusal: Refused) -> Settled:
+    def _refuse(
+        self, effect: Effect, refusal: Refused, first: Callable[[Connection], None] | None = None
+    ) -> Settled:
         """Store the no by itself, after what was written before it has been rolled back."""
         failure = refusal_of(refusal)
         text = msgspec.json.encode(failure).decode()
-        connection, is_new = self._opened(lambda c: _claim(c, effect, REFUSED, text))
+
+        def claimed(connection: Connection) -> bool:
+            if first is not None:
+                first(connection)
+            return _claim(connection, effect, REFUSED, text)
+
+        connection, is_new = self._opened(claimed)
         with connection:
             if not is_new:
                 return self._known(connection, effect)
@@ -247,26 +255,20 @@ class Barrier:
         self._epochs[effect.shard] = max(effect.epoch, self._epochs.get(effect.shard, 0))
         return None
 
-    def _opened(
-        self,
-        first: Callable[[Connection], T],
-        connect: Callable[[Engine], Connection] = Engine.connect,
-    ) -> tuple[Connection, T]:
+    def _opened(self, first: Callable[[Connection], T]) -> tuple[Connection, T]:
         """A connection in whose transaction ``first`` has run.
 
         One that the server has dropped while it lay in the pool is replaced once: ``first`` can't have been committed.
         """
         try:
-            return self._opened_once(first, connect)
+            return self._opened_once(first)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-        return self._opened_once(first, connect)
+        return self._opened_once(first)
 
-    def _opened_once(
-        self, first: Callable[[Connection], T], connect: Callable[[Engine], Connection]
-    ) -> tuple[Connection, T]:
-        connection = connect(self._engine())
+    def _opened_once(self, first: Callable[[Connection], T]) -> tuple[Connection, T]:
+        connection = self._engine().connect()
         try:
             forget_errors(connection)
             return connection, first(connection)

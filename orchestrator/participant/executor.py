@@ -1,6 +1,6 @@
 """``WorkExecutor``: what a worker does with a message: carry out each command by itself, and answer.
 
-Answers go back together at the end, or as soon as the oldest has waited ``HOLD_S``, so that a slow command doesn't
+Answers go back together at the end, or as soon as the oldest has waited ``hold_s``, so that a slow command doesn't
 hold back a fast one that came in the same message.
 """
 
@@ -29,19 +29,24 @@ from orchestrator.transport.port import WorkerTransport
 logger = logging.getLogger(__name__)
 
 HOLD_S = 0.02
-"""How long an answer may wait for others to go with."""
 
 
 class WorkExecutor:
-    """Carries out commands for the participants of a registry; implements ``transport.port.Executor``."""
+    """Carries out commands for the participants of a registry; implements ``transport.port.Executor``.
+
+    ``hold_s``: how long an answer may wait for others of its message to go with.
+    """
 
     def __init__(
         self,
         registry: Registry,
         sweep: SweepOptions | None = None,
         counts: WorkerCounts | None = None,
+        *,
+        hold_s: float = HOLD_S,
     ) -> None:
         self._registry = registry
+        self._hold_s = hold_s
         self._counts = counts
         self._host = socket.gethostname()
         self._sweep = sweep or SweepOptions()
@@ -62,7 +67,7 @@ class WorkExecutor:
         Raises ``TransportUnavailableError`` when answers can't be sent. ``SystemExit`` and its like pass through, after
         the answers there are have been sent: the command they hit has no answer, so its outcome is unknown.
         """
-        with Outbox(transport, HOLD_S) as outbox:
+        with Outbox(transport, self._hold_s) as outbox:
             last = len(work) - 1
             for index, command in enumerate(work):
                 answer = self._answer(command)

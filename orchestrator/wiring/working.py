@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from celery import Celery
 
 from orchestrator.errors import SettingsError
 from orchestrator.participant.executor import WorkExecutor
+from orchestrator.participant.metering import WorkerCounts
 from orchestrator.participant.registry import Registry
+from orchestrator.participant.service import Service
 from orchestrator.participant.two_phase.sweep import SweepOptions
 from orchestrator.settings import Settings
 from orchestrator.transport.worker import install
@@ -24,7 +28,7 @@ def worker_app(settings: Settings) -> Celery:
         )
     app = celery_app(settings)
     counts = worker_counts(settings, services)
-    executor = WorkExecutor(Registry.of(services), sweep_options(settings), counts)
+    executor = work_executor(settings, services, counts)
     install(
         app,
         executor,
@@ -36,6 +40,14 @@ def worker_app(settings: Settings) -> Celery:
     if counts is not None:
         serve_counts(settings, executor, counts)
     return app
+
+
+def work_executor(
+    settings: Settings, services: Iterable[Service], counts: WorkerCounts | None = None
+) -> WorkExecutor:
+    """What carries out the commands of a message, and holds their answers together."""
+    hold_s = settings.bundle_work_s
+    return WorkExecutor(Registry.of(services), sweep_options(settings), counts, hold_s=hold_s)
 
 
 def sweep_options(settings: Settings) -> SweepOptions:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -93,6 +94,26 @@ class TestAtTheSameTime:
             {"succeeded"},
         )  # whoever is second says what the first one said
         assert ledger.pending == (answers == {"succeeded"})
+
+    def test_q7_a_no_does_not_wait_for_a_copy_that_has_said_yes(
+        self, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The copy comes in the moment between looking that nobody is there and writing the no."""
+
+        def refuse(_session: Session) -> None:
+            raise Refused("after all")
+
+        def overtaken(*arguments: Any) -> Any:
+            monkeypatch.undo()
+            ledger.before_vote = lambda _session: None
+            assert ledger.one(prepare(attempt=2)).vote == "prepared"
+            return ledger.branches._refuse(*arguments)
+
+        ledger.before_vote = refuse
+        monkeypatch.setattr(ledger.branches, "_refuse", overtaken)
+        answer = ledger.one(prepare())
+        assert (answer.outcome, answer.vote, answer.duplicate) == ("succeeded", "prepared", True)
+        assert ledger.pending == 1
 
     @pytest.mark.parametrize("command", [commit, abort])
     def test_r4_many_endings_at_once_are_one(

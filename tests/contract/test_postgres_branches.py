@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from orchestrator.participant.executor import WorkExecutor
 from orchestrator.participant.registry import Registry
 from orchestrator.participant.service import Service
 from orchestrator.participant.two_phase import postgresql
+from orchestrator.participant.two_phase.wire import Statement, say
 from tests.contract.barrier_shop import Kept
 from tests.contract.branch_ledger import TAKE, Ledger, commit, opened, prepare
 
@@ -24,18 +27,31 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
         yield ledger
 
 
-def test_a_statement_that_a_pooler_has_lost_is_done_without(ledger: Ledger) -> None:
+def test_statements_that_a_pooler_has_lost_are_done_without(ledger: Ledger) -> None:
     def lose(session: Session) -> None:
         session.execute(text("DEALLOCATE ALL"))
+        session.execute(text("ROLLBACK"))
 
     def keep(_session: Session) -> None:
         pass
 
     for number, act in enumerate((keep, lose, keep)):
         ledger.before_vote = act
-        assert ledger.one(prepare(step=f"step {number}")).vote == "prepared"
-        assert ledger.one(commit(step=f"step {number}")).outcome == "succeeded"
-    assert ledger.balance == 100 - 3 * 30
+        answer = ledger.one(prepare(step=f"step {number}"))
+        assert answer.vote == (None if act is lose else "prepared")
+        if act is keep:
+            assert ledger.one(commit(step=f"step {number}")).outcome == "succeeded"
+    assert ledger.balance == 100 - 2 * 30
+
+
+def test_a_statement_lost_while_its_branch_is_at_work_costs_one_attempt(ledger: Ledger) -> None:
+    def lose(session: Session) -> None:
+        session.execute(text("DEALLOCATE ALL"))
+
+    assert ledger.one(prepare(step="first")).vote == "prepared"
+    ledger.before_vote = lose
+    assert ledger.one(commit(step="first")).outcome == "succeeded"
+    assert [ledger.one(prepare(step="second")).vote for _ in range(2)] == [None, "prepared"]
 
 
 @pytest.mark.parametrize("ledger", ["postgres"], indirect=True)
@@ -77,19 +93,19 @@ def test_what_a_participant_was_given_and_gave_stands_in_no_statement(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server writes statements that fail to its log, with all that stands in them."""
-    sent = postgresql._sent
-    statements: list[str] = []
+    said = say
+    messages: list[bytes] = []
 
-    def noted(connection: Any, statement: str, values: Any = None) -> Any:
-        statements.append(statement)
-        return sent(connection, statement, values)
+    def noted(connection: Connection, *statements: Statement) -> Any:
+        messages.append(b"; ".join(statement.text for statement in statements))
+        return said(connection, *statements)
 
-    monkeypatch.setattr(postgresql, "_sent", noted)
+    monkeypatch.setattr(postgresql, "say", noted)
     ledger.one(prepare(args={"amount": 7_654, "name": "ann"}))
     ledger.one(commit())
     assert ledger.balance == 100 - 7_654
-    assert len(statements) == 5, "prepare the claim; begin and claim, seal, prepare, commit"
-    assert not [statement for statement in statements if "7654" in statement]
+    assert len(messages) == 3, "begin and claim, seal and prepare, commit"
+    assert not [message for message in messages if b"7654" in message]
 
 
 def test_a_participant_that_commits_in_its_own_words_does_not_vote(ledger: Ledger) -> None:
@@ -101,3 +117,58 @@ def test_a_participant_that_commits_in_its_own_words_does_not_vote(ledger: Ledge
     assert (answer.outcome, answer.vote, ledger.pending) == ("failed", None, 0)
     assert answer.failure is not None
     assert "ended its transaction itself" in answer.failure.message
+
+
+def test_a_participant_that_begins_anew_in_its_own_words_does_not_vote(ledger: Ledger) -> None:
+    """The transaction it is in then has no proof row, though there is one."""
+
+    def begin_anew(session: Session) -> None:
+        session.execute(text("COMMIT"))
+        session.execute(TAKE, {"amount": 1, "name": "bob"})
+
+    ledger.before_vote = begin_anew
+    answer = ledger.one(prepare())
+    assert (answer.outcome, answer.vote, ledger.pending) == ("failed", None, 0)
+    assert answer.failure is not None
+    assert "ended its transaction itself" in answer.failure.message
+
+
+def test_a_participant_that_deletes_its_proof_does_not_vote(ledger: Ledger) -> None:
+    def delete(session: Session) -> None:
+        session.execute(text("DELETE FROM saga_barrier"))
+
+    ledger.before_vote = delete
+    answer = ledger.one(prepare())
+    assert (answer.outcome, answer.vote, ledger.pending) == ("failed", None, 0)
+    assert answer.failure is not None
+    assert "went away while its action ran" in answer.failure.message
+
+
+class TooLongError(Exception):
+    """Raised out of the blue, as a soft time limit is."""
+
+
+@pytest.mark.parametrize("ledger", ["postgres"], indirect=True)
+def test_a_connection_left_in_the_middle_of_a_message_is_not_used_again(ledger: Ledger) -> None:
+    def interrupt(*_: object) -> None:
+        raise TooLongError
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with ledger.engine.connect() as connection:
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            with pytest.raises(TooLongError):
+                say(connection, Statement(b"SELECT pg_sleep(2)"))
+            assert connection.invalidated
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert ledger.one(prepare()).vote == "prepared"
+
+
+@pytest.mark.parametrize("ledger", ["postgres"], indirect=True)
+def test_what_comes_after_a_statement_that_failed_is_not_carried_out(ledger: Ledger) -> None:
+    with ledger.engine.connect() as connection:
+        with pytest.raises(DBAPIError, match="division by zero"):
+            say(connection, Statement(b"SELECT 1 / 0"), Statement(b"CREATE TABLE after ()"))
+        (found,) = say(connection, Statement(b"SELECT to_regclass($1), $2::int", ("after", None)))
+    assert (found.get_value(0, 0), found.get_value(0, 1)) == (None, None)

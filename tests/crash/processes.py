@@ -17,7 +17,7 @@ from orchestrator.coordinator.loop import Coordinator, CoordinatorOptions
 from orchestrator.errors import EnvelopeError
 from orchestrator.journal.port import ShardWrite, Tenure
 from orchestrator.journal.sql import SqlJournal
-from orchestrator.participant import calling, executor, perform
+from orchestrator.participant import calling, perform
 from orchestrator.participant.executor import WorkExecutor
 from orchestrator.participant.registry import Registry
 from orchestrator.transport.envelope import Envelopes
@@ -170,7 +170,8 @@ class Bench:
     def __init__(self, line: Line, scene: Scene) -> None:
         self._line = line
         self._scene = scene
-        self._executor = WorkExecutor(Registry.of(scene.services()))
+        together_s = 3_600.0  # answers of one message go together, however slow the machine
+        self._executor = WorkExecutor(Registry.of(scene.services()), hold_s=together_s)
         self._work: Work | None = None
 
     def serve(self) -> None:
@@ -178,7 +179,6 @@ class Bench:
         _point_at_commits(self._line)
         event.listen(Engine, "before_cursor_execute", self._executing)
         event.listen(Engine, "after_cursor_execute", self._executed)
-        executor.HOLD_S = 3_600.0  # answers of one message go together, however slow the machine
         perform.run = self._pointed(calling.run)  # type: ignore[attr-defined]
         answer = self._executor._answer
         self._executor._answer = lambda work: self._noting(answer, work)  # type: ignore[method-assign]

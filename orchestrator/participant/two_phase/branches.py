@@ -15,7 +15,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection, Engine, Row, select
 from sqlalchemy.exc import DBAPIError
 
-from orchestrator.errors import Refused
+from orchestrator.errors import Refused, SagaError
 from orchestrator.kernel.events import Failure
 from orchestrator.participant import statements
 from orchestrator.participant.barrier import Act, Effect, Reverse, Settled, row_of
@@ -159,7 +159,9 @@ class Branches(GroupBarrier):
         proof = row_of(Effect(name, name, "rehearsal", 0, _NO_EPOCH, "{}"), DONE)
         try:
             with self._begun(gid, proof) as (connection, _):
-                self._resources.prepare(connection, gid)
+                written = {"key": proof["effect_key"], "reply_text": "null"}
+                connection.execute(statements.store_reply, written)
+                self._resources.prepare(connection, gid, proof, None)
             self.roll_back(gid)
         except DBAPIError as error:
             what = f"a transaction can't be prepared: {' '.join(str(error.orig).split())}"
@@ -185,15 +187,16 @@ class Branches(GroupBarrier):
             transaction = connection.get_transaction()
             reply = act(connection)
             check_intact(connection, transaction)
-            if not self._resources.seal(connection, proof, reply):
-                return Settled("succeeded", reply, vote="read_only")
             try:
-                self._resources.prepare(connection, gid)
+                has_written = self._resources.prepare(connection, gid, proof, reply)
+            except SagaError:
+                raise
             except Exception as error:  # noqa: BLE001 - asked about, and raised if it was true
                 connection.invalidate()
                 connection.close()
                 self._ask(effect, gid, error, until)
-            return Settled("succeeded", reply, vote="prepared")
+                has_written = True
+            return Settled("succeeded", reply, vote="prepared" if has_written else "read_only")
 
     def _said(self, effect: Effect, standing: Standing) -> Settled | None:
         """The answer of a branch that is there already; None, after a pause, while a copy is at work on it."""
@@ -210,12 +213,24 @@ class Branches(GroupBarrier):
         while True:
             with self._begun(gid, row_of(effect, DONE)) as (_, standing):
                 pass
-            if standing == "entered":
-                return self._refuse(effect, refusal)
-            if (said := self._said(effect, standing)) is not None:
+            said = (
+                self._no(effect, refusal) if standing == "entered" else self._said(effect, standing)
+            )
+            if said is not None:
                 return said
             if time.monotonic() > until:
                 raise CommitUnknownError(f"a copy of this command is at work on {gid} still")
+
+    def _no(self, effect: Effect, refusal: Refused) -> Settled | None:
+        """Store a no; None if a copy has entered meanwhile, which may be prepared for as long as its group takes."""
+        try:
+            return self._refuse(
+                effect, refusal, lambda c: self._resources.limit_waits(c, CLAIM_WAIT_S)
+            )
+        except DBAPIError as error:
+            if not self._resources.is_wait_over(error):
+                raise
+            return None
 
     def _ask(self, effect: Effect, gid: Gid, error: Exception, until: float) -> None:
         """Return if the branch is prepared after all; raise ``error`` if it isn't and never will be.
@@ -244,8 +259,7 @@ class Branches(GroupBarrier):
     ) -> Iterator[tuple[Connection, Standing]]:
         """A connection in a transaction under the gid if that is free; abandoned at the end unless it is prepared."""
         begun: tuple[Connection, Standing] = self._opened(
-            lambda c: self._resources.begin(c, gid, proof, wait_s, look=look),
-            self._resources.connect_to_begin,
+            lambda c: self._resources.begin(c, gid, proof, wait_s, look=look)
         )
         connection, standing = begun
         try:

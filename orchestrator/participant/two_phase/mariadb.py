@@ -47,10 +47,6 @@ _writes = text(
 class MariaBranches:
     """See the port."""
 
-    def connect_to_begin(self, engine: Engine) -> Connection:
-        """See the port."""
-        return engine.connect()
-
     def connect_to_finish(self, engine: Engine) -> Connection:
         """See the port."""
         return engine.connect().execution_options(isolation_level="AUTOCOMMIT")
@@ -91,20 +87,20 @@ class MariaBranches:
         """See the port."""
         return _code(error) in _LOCK_NOT_GOT
 
-    def seal(self, connection: Connection, proof: Proof, reply: str | None) -> bool:
+    def prepare(self, connection: Connection, gid: Gid, proof: Proof, reply: str | None) -> bool:
         """See the port. The server counts the rows that a session has written."""
-        wrote = _written(connection) > int(connection.info[_WRITTEN])
+        has_written = _has_written(connection)
         values = {"key": proof["effect_key"], "reply": reply}
         if not connection.execute(_seal, values).rowcount:
             raise ProofGoneError(proof)
-        return wrote
-
-    def prepare(self, connection: Connection, gid: Gid) -> None:
-        """See the port."""
+        if not has_written:
+            self.abandon(connection, gid)
+            return False
         xid = _xid(connection.engine, gid)
         connection.exec_driver_sql(f"XA END {xid}")
         connection.exec_driver_sql(f"XA PREPARE {xid}")
         _drop(connection)
+        return True
 
     def abandon(self, connection: Connection, gid: Gid | None) -> None:
         """See the port. Whatever doesn't end in order is ended with the connection."""
@@ -171,6 +167,11 @@ def _rolled_back(connection: Connection, xid: str) -> None:
 def _written(connection: Connection) -> int:
     """How many rows the session has written."""
     return sum(int(row[1]) for row in connection.execute(_writes))
+
+
+def _has_written(connection: Connection) -> bool:
+    """Whether it has written anything since its branch was begun."""
+    return _written(connection) > int(connection.info[_WRITTEN])
 
 
 def _is_tied(connection: Connection, gid: Gid) -> bool:

@@ -65,10 +65,6 @@ class Shortcoming(msgspec.Struct, frozen=True):
 class ResourceManager(Protocol):
     """The prepared transactions of one kind of database. Keeps nothing between calls; usable from several threads."""
 
-    def connect_to_begin(self, engine: Engine) -> Connection:
-        """A connection for ``begin``."""
-        ...
-
     def connect_to_finish(self, engine: Engine) -> Connection:
         """A connection for ``finish``, on which every statement stands alone."""
         ...
@@ -92,12 +88,13 @@ class ResourceManager(Protocol):
         """Whether the error says that a lock wasn't got in time."""
         ...
 
-    def seal(self, connection: Connection, proof: Proof, reply: str | None) -> bool:
-        """Write the reply into the proof row; whether anything else was written since ``begin``."""
-        ...
+    def prepare(self, connection: Connection, gid: Gid, proof: Proof, reply: str | None) -> bool:
+        """Write the reply into the proof row, and prepare the connection's transaction, whose connection is given back.
 
-    def prepare(self, connection: Connection, gid: Gid) -> None:
-        """Prepare the connection's transaction. After an error its outcome is unknown: ask ``begin``."""
+        False if nothing but the proof row was written since ``begin``: then nothing is prepared, and nothing is left.
+        Raises ``SagaError`` if the participant has taken its transaction or the row away. After another error the
+        outcome is unknown: ask ``begin``.
+        """
         ...
 
     def abandon(self, connection: Connection, gid: Gid | None) -> None:

@@ -5,15 +5,16 @@ A prepared transaction belongs to the server; only its own database, and its own
 
 from __future__ import annotations
 
+import contextlib
 import time
-from typing import Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
+from psycopg.pq.abc import PGresult
 from sqlalchemy import Connection, Engine, make_url, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.util import await_only
 
+from orchestrator.errors import SagaError
 from orchestrator.participant import statements
 from orchestrator.participant.commits import EndedItselfError
 from orchestrator.participant.two_phase.port import (
@@ -26,6 +27,12 @@ from orchestrator.participant.two_phase.port import (
     StillRunningError,
     WrongDatabaseError,
 )
+from orchestrator.participant.two_phase.wire import (
+    Statement,
+    StatementLostError,
+    driver_of,
+    say,
+)
 from orchestrator.transport.gid import PREFIX, Gid, read_gid
 
 _UNKNOWN_GID = "42704"
@@ -36,31 +43,18 @@ _LOCK_NOT_GOT = {"55P03", "40P01"}
 _BUSY_TRIES = 50
 _BUSY_PAUSE_S = 0.02
 
-_BEGIN = "saga_begin"
-"""What a connection remembers: how its transactions are to begin."""
-
-_Driver = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
-_Cursor = psycopg.Cursor[Any] | psycopg.AsyncCursor[Any]
-
-_where = text(
-    "SELECT (SELECT database FROM pg_prepared_xacts WHERE gid = :gid) AS database, current_database() AS here"
-)
-_NO_STATEMENT = {"26000", "42P05"}
-"""It isn't there, or is there already: a pooler has given us another server process than it did before."""
-_KEEPS_STATEMENT = "saga_keeps_statement"
-"""What a connection remembers: whether a statement that was prepared stays."""
+_WHERE = b"SELECT (SELECT database FROM pg_prepared_xacts WHERE gid = $1) AS database, current_database() AS here"
 
 _claim = statements.claim("postgresql").compile(
     dialect=make_url("postgresql+psycopg://").get_dialect()()
 )
-_CLAIM = str(_claim)
-_numbers = {name: f"${number}" for number, name in enumerate(_claim.params, 1)}
-_PREPARE_CLAIM = f"PREPARE saga_claim AS {_CLAIM % _numbers}"
-_EXECUTE_CLAIM = f"EXECUTE saga_claim ({', '.join(f'%({name})s' for name in _numbers)})".encode()
-_SEAL = """
-    UPDATE saga_barrier SET args = %(args)s, reply = %(reply)s WHERE effect_key = %(key)s
+_places = {name: f"${number}" for number, name in enumerate(_claim.params, 1)}
+_CLAIM = (str(_claim) % _places).encode()
+_SEAL = b"""
+    UPDATE saga_barrier SET reply = $1 WHERE effect_key = $2 AND xmin = pg_current_xact_id()::xid
     RETURNING cmin::text::integer
 """
+_IS_THERE = b"SELECT FROM saga_barrier WHERE effect_key = $1"
 _found = text(
     """
     SELECT p.gid, p.owner, extract(epoch FROM clock_timestamp() - p.prepared) AS age_s,
@@ -90,18 +84,9 @@ _OLDEST = 130000
 class PostgresBranches:
     """See the port."""
 
-    def connect_to_begin(self, engine: Engine) -> Connection:
-        """See the port. The driver would send a BEGIN of its own, so it is told not to."""
-        connection = engine.connect()
-        level = _driver(connection).isolation_level
-        connection.info[_BEGIN] = (
-            "BEGIN" if level is None else f"BEGIN ISOLATION LEVEL {_words(level)}"
-        )
-        return connection.execution_options(isolation_level="AUTOCOMMIT")
-
     def connect_to_finish(self, engine: Engine) -> Connection:
         """See the port."""
-        return engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        return engine.connect()
 
     def begin(
         self, connection: Connection, gid: Gid, proof: Proof, wait_s: float, *, look: bool = True
@@ -109,22 +94,16 @@ class PostgresBranches:
         """See the port. A copy at work isn't seen; its proof row keeps others waiting."""
         if look and _is_prepared(connection, gid):
             return "prepared"
-        begin = f"{connection.info[_BEGIN]}; SET LOCAL lock_timeout = {_milliseconds(wait_s)}"
         try:
-            cursor = _claimed(connection, begin, {**proof, "args": ""})
+            is_claimed = _claimed(connection, proof, wait_s)
         except DBAPIError as error:
             if not self.is_wait_over(error):
                 raise
-            standing: Standing = "running"
-        else:
-            while cursor.nextset():
-                pass
-            standing = "entered" if cursor.rowcount == 1 else "written"
-        if standing != "entered":
-            _sent(connection, "ROLLBACK")
-        elif not connection.in_transaction():
-            connection.begin()
-        return standing
+            return "running"
+        if not is_claimed:
+            return "written"
+        connection.begin()
+        return "entered"
 
     def limit_waits(self, connection: Connection, seconds: float) -> None:
         """See the port."""
@@ -134,24 +113,24 @@ class PostgresBranches:
         """See the port."""
         return _state(error) in _LOCK_NOT_GOT
 
-    def seal(self, connection: Connection, proof: Proof, reply: str | None) -> bool:
-        """See the port. Commands that wrote are counted: the proof row is 0, so after nothing else this one is 1.
+    def prepare(self, connection: Connection, gid: Gid, proof: Proof, reply: str | None) -> bool:
+        """See the port. What has written nothing is prepared and rolled back, as it is known only then.
 
         Raises ``EndedItselfError``: outside a transaction PREPARE does nothing, and complains only in the server's log.
         """
-        if _driver(connection).info.transaction_status != TransactionStatus.INTRANS:
+        if driver_of(connection).pgconn.transaction_status != TransactionStatus.INTRANS:
             raise EndedItselfError
-        values = {"key": proof["effect_key"], "args": proof["args"], "reply": reply}
-        cursor = _sent(connection, _SEAL, values)
-        row = _fetched(cursor)
-        if row is None:
-            raise ProofGoneError(proof)
-        return int(row[0]) > 1
-
-    def prepare(self, connection: Connection, gid: Gid) -> None:
-        """See the port."""
-        _sent(connection, f"PREPARE TRANSACTION {_quoted(gid)}")
+        seal = Statement(_SEAL, (reply, proof["effect_key"]), b"saga_seal")
+        sealed, _ = say(connection, seal, Statement(f"PREPARE TRANSACTION {_quoted(gid)}".encode()))
+        if not sealed.ntuples:
+            with contextlib.suppress(DBAPIError):  # then the sweep will find it
+                self.finish(connection, gid, "ROLLBACK")
+            raise _without_proof(connection, proof)
+        has_written = _has_written(sealed)
+        if not has_written:
+            self.finish(connection, gid, "ROLLBACK")
         connection.close()
+        return has_written
 
     def abandon(self, connection: Connection, gid: Gid | None) -> None:
         """See the port."""
@@ -162,7 +141,7 @@ class PostgresBranches:
         """See the port."""
         for _ in range(_BUSY_TRIES):
             try:
-                _sent(connection, f"{ending} PREPARED {_quoted(gid)}")
+                say(connection, Statement(f"{ending} PREPARED {_quoted(gid)}".encode()))
             except DBAPIError as error:
                 state = _state(error)
                 if state == _UNKNOWN_GID:
@@ -204,72 +183,47 @@ class PostgresBranches:
         return found
 
 
-def _claimed(connection: Connection, begin: str, row: Proof) -> _Cursor:
-    """What came of claiming a row after ``begin``, in one round trip if the connection's statements stay prepared.
-
-    The values stand in that one's text, and the server writes a text that fails to its log: so they are names only, and
-    ``seal`` writes the arguments.
-    """
-    driver = _driver(connection)
-    if driver.prepare_threshold is not None and connection.info.get(_KEEPS_STATEMENT, True):
-        try:
-            if _KEEPS_STATEMENT not in connection.info:
-                _sent(connection, _PREPARE_CLAIM)
-                connection.info[_KEEPS_STATEMENT] = True
-            claim = _literals(driver).mogrify(_EXECUTE_CLAIM, row)
-            return _sent(connection, f"{begin}; {claim}")
-        except DBAPIError as error:
-            if _state(error) not in _NO_STATEMENT:
-                raise
-            connection.info[_KEEPS_STATEMENT] = False
-            _sent(connection, "ROLLBACK")
-    _sent(connection, begin)
-    return _sent(connection, _CLAIM, row)
-
-
-def _sent(connection: Connection, statement: str, values: Proof | None = None) -> _Cursor:
-    """The driver's own cursor after a statement: of a branch's time, a third went into being led around it.
-
-    Raises ``DBAPIError``, as SQLAlchemy would.
-    """
-    driver = _driver(connection)
+def _claimed(connection: Connection, proof: Proof, wait_s: float) -> bool:
+    """Whether a transaction is begun and its proof row written."""
+    values = [None if proof[name] is None else str(proof[name]) for name in _places]
+    messages = (
+        Statement(_begin(connection)),
+        Statement(f"SET LOCAL lock_timeout = {_milliseconds(wait_s)}".encode()),
+        Statement(_CLAIM, values, b"saga_claim"),
+    )
     try:
-        # Without values a statement names its branch, so it comes once and is worth no preparing.
-        prepare = None if values else False
-        if isinstance(driver, psycopg.AsyncConnection):
-            return await_only(driver.execute(statement.encode(), values, prepare=prepare))
-        return driver.execute(statement.encode(), values, prepare=prepare)
-    except psycopg.Error as error:
-        if driver.closed:
-            connection.invalidate()
-        raise DBAPIError(None, None, error, connection_invalidated=driver.closed) from error
+        *_, claimed = say(connection, *messages)
+    except StatementLostError:
+        say(connection, Statement(b"ROLLBACK"))
+        *_, claimed = say(connection, *messages)
+    return claimed.command_tuples == 1
 
 
-def _fetched(cursor: _Cursor) -> Any:
-    if isinstance(cursor, psycopg.AsyncCursor):
-        return await_only(cursor.fetchone())
-    return cursor.fetchone()
+def _has_written(sealed: PGresult) -> bool:
+    """Commands that wrote are counted: the proof row is 0, so after nothing else its reply is 1."""
+    return int(sealed.get_value(0, 0) or 0) > 1
 
 
-def _driver(connection: Connection) -> _Driver:
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, psycopg.Connection | psycopg.AsyncConnection)
-    return driver
-
-
-def _literals(driver: _Driver) -> psycopg.ClientCursor[Any] | psycopg.AsyncClientCursor[Any]:
-    """What puts values into a statement's text."""
-    if isinstance(driver, psycopg.AsyncConnection):
-        return psycopg.AsyncClientCursor(driver)
-    return psycopg.ClientCursor(driver)
+def _begin(connection: Connection) -> bytes:
+    """How the engine would have a transaction begin."""
+    level = driver_of(connection).isolation_level
+    return b"BEGIN" if level is None else f"BEGIN ISOLATION LEVEL {_words(level)}".encode()
 
 
 def _is_prepared(connection: Connection, gid: Gid) -> bool:
     """Raises ``WrongDatabaseError`` if another database of the server has it."""
-    database, here = connection.execute(_where, {"gid": str(gid)}).one()
+    (found,) = say(connection, Statement(_WHERE, (str(gid),)))
+    database, here = found.get_value(0, 0), found.get_value(0, 1)
     if database is not None and database != here:
-        raise _elsewhere(gid, f"it was prepared in database {database}, this is {here}")
+        names = f"{database.decode()}, this is {(here or b'').decode()}"
+        raise _elsewhere(gid, f"it was prepared in database {names}")
     return database is not None
+
+
+def _without_proof(connection: Connection, proof: Proof) -> SagaError:
+    """Why a transaction has no proof row of its own: another has, or nothing has."""
+    (found,) = say(connection, Statement(_IS_THERE, (proof["effect_key"],)))
+    return EndedItselfError() if found.ntuples else ProofGoneError(proof)
 
 
 def _milliseconds(seconds: float) -> str:

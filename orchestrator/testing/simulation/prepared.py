@@ -54,11 +54,9 @@ class PlayedBranches:
         """What is prepared."""
         return list(self._prepared)
 
-    def connect_to_begin(self, engine: Engine) -> Connection:
+    def connect_to_finish(self, engine: Engine) -> Connection:
         """See the port."""
         return engine.connect()
-
-    connect_to_finish = connect_to_begin
 
     def begin(
         self, connection: Connection, gid: Gid, proof: Proof, wait_s: float, *, look: bool = True
@@ -83,16 +81,15 @@ class PlayedBranches:
         del error
         return False
 
-    def seal(self, connection: Connection, proof: Proof, reply: str | None) -> bool:
+    def prepare(self, connection: Connection, gid: Gid, proof: Proof, reply: str | None) -> bool:
         """See the port."""
-        changed = _changes(connection)
+        has_written = _changes(connection) > int(connection.info[_CHANGES])
         statement = "UPDATE saga_barrier SET reply = ? WHERE effect_key = ?"
         if not connection.exec_driver_sql(statement, (reply, proof["effect_key"])).rowcount:
             raise ProofGoneError(proof)
-        return changed > int(connection.info[_CHANGES])
-
-    def prepare(self, connection: Connection, gid: Gid) -> None:
-        """See the port."""
+        if not has_written:
+            self.abandon(connection, gid)
+            return False
         rows: _Rows = []
         for table, last in zip(_TABLES, self._filled[gid], strict=True):
             query = f"SELECT * FROM {table} WHERE rowid > ?"  # noqa: S608 - our own tables
@@ -104,6 +101,7 @@ class PlayedBranches:
         if fault:
             raise sqlite3.OperationalError("the connection was lost in PREPARE")
         connection.close()
+        return True
 
     def abandon(self, connection: Connection, gid: Gid | None) -> None:
         """See the port."""

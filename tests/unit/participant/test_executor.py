@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -17,7 +18,9 @@ from orchestrator.participant.call import Call
 from orchestrator.participant.executor import WorkExecutor
 from orchestrator.participant.registry import Registry
 from orchestrator.participant.service import Service
+from orchestrator.settings import Settings
 from orchestrator.transport.messages import Answer, Work
+from orchestrator.wiring.working import work_executor
 from tests.waiting import eventually
 
 
@@ -97,6 +100,10 @@ class Bank:
         @self.service.participant
         def wait() -> None:
             assert self.go.wait(20)
+
+        @self.service.participant
+        def dawdle() -> None:
+            time.sleep(0.05)  # slow on purpose: longer than answers may be held
 
         @self.service.participant
         def leave() -> None:
@@ -265,6 +272,16 @@ class TestMessages:
             bank.go.set()
             thread.join(20)
         assert [len(message) for message in bank.wire.messages] == [2, 2]
+
+    def test_answers_are_held_together_for_as_long_as_a_message_of_short_commands_takes(
+        self, bank: Bank
+    ) -> None:
+        work = [command("charge", {"amount": 1}), command("dawdle"), command("dawdle")]
+        for hold_s in (2.0, 0.001):
+            bank.wire.messages.clear()
+            bank.executor = work_executor(Settings(bundle_work_s=hold_s), [bank.service])
+            bank.send(*work)
+            assert (len(bank.wire.messages) == 1) == (hold_s > 1)
 
     def test_what_could_not_be_sent_early_is_sent_at_the_end(
         self, bank: Bank, caplog: pytest.LogCaptureFixture
