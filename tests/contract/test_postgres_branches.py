@@ -55,6 +55,28 @@ def test_a_statement_lost_while_its_branch_is_at_work_costs_one_attempt(ledger: 
 
 
 @pytest.mark.parametrize("ledger", ["postgres"], indirect=True)
+def test_a_statement_that_a_pooler_has_from_another_is_done_without(ledger: Ledger) -> None:
+    with ledger.engine.connect() as connection:
+        connection.exec_driver_sql("PREPARE saga_claim AS SELECT 1")
+    assert ledger.one(prepare()).vote == "prepared"
+    assert ledger.one(commit()).outcome == "succeeded"
+
+
+@pytest.mark.parametrize("ledger", ["postgres"], indirect=True)
+def test_a_failure_costs_no_prepared_statement(ledger: Ledger) -> None:
+    def fail(_session: Session) -> None:
+        raise LookupError("no such account")
+
+    kept = text("SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'saga%'")
+    ledger.one(prepare())
+    ledger.one(commit())
+    ledger.before_vote = fail
+    assert ledger.one(prepare(step="second")).outcome == "failed"
+    with ledger.engine.connect() as connection:
+        assert connection.scalar(kept) == 2
+
+
+@pytest.mark.parametrize("ledger", ["postgres"], indirect=True)
 def test_a_driver_that_is_to_prepare_nothing_prepares_nothing(ledger: Ledger) -> None:
     more = {"prepare_threshold": None}
     engine = create_engine(ledger.engine.url, connect_args=more)

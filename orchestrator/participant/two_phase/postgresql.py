@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -55,6 +56,8 @@ _SEAL = b"""
     RETURNING cmin::text::integer
 """
 _IS_THERE = b"SELECT FROM saga_barrier WHERE effect_key = $1"
+_LOST_STATEMENTS = 2
+"""How often a claim may find its statement lost: it wasn't prepared here, and, prepared anew, it was there before."""
 _found = text(
     """
     SELECT p.gid, p.owner, extract(epoch FROM clock_timestamp() - p.prepared) AS age_s,
@@ -118,7 +121,7 @@ class PostgresBranches:
 
         Raises ``EndedItselfError``: outside a transaction PREPARE does nothing, and complains only in the server's log.
         """
-        if driver_of(connection).pgconn.transaction_status != TransactionStatus.INTRANS:
+        if _status(connection) != TransactionStatus.INTRANS:
             raise EndedItselfError
         seal = Statement(_SEAL, (reply, proof["effect_key"]), b"saga_seal")
         sealed, _ = say(connection, seal, Statement(f"PREPARE TRANSACTION {_quoted(gid)}".encode()))
@@ -133,8 +136,11 @@ class PostgresBranches:
         return has_written
 
     def abandon(self, connection: Connection, gid: Gid | None) -> None:
-        """See the port."""
+        """See the port. Were it left to the driver, that would drop every statement prepared on the connection."""
         del gid
+        if not connection.invalidated and _status(connection) != TransactionStatus.IDLE:
+            with contextlib.suppress(DBAPIError):  # what is lost has nothing to roll back
+                say(connection, Statement(b"ROLLBACK"))
         connection.close()
 
     def finish(self, connection: Connection, gid: Gid, ending: Ending) -> bool:
@@ -191,17 +197,26 @@ def _claimed(connection: Connection, proof: Proof, wait_s: float) -> bool:
         Statement(f"SET LOCAL lock_timeout = {_milliseconds(wait_s)}".encode()),
         Statement(_CLAIM, values, b"saga_claim"),
     )
-    try:
-        *_, claimed = say(connection, *messages)
-    except StatementLostError:
-        say(connection, Statement(b"ROLLBACK"))
-        *_, claimed = say(connection, *messages)
-    return claimed.command_tuples == 1
+    for _ in range(_LOST_STATEMENTS):
+        try:
+            return _is_inserted(connection, messages)
+        except StatementLostError:
+            say(connection, Statement(b"ROLLBACK"))
+    return _is_inserted(connection, messages)
+
+
+def _is_inserted(connection: Connection, messages: Sequence[Statement]) -> bool:
+    *_, last = say(connection, *messages)
+    return last.command_tuples == 1
 
 
 def _has_written(sealed: PGresult) -> bool:
     """Commands that wrote are counted: the proof row is 0, so after nothing else its reply is 1."""
     return int(sealed.get_value(0, 0) or 0) > 1
+
+
+def _status(connection: Connection) -> int:
+    return driver_of(connection).pgconn.transaction_status
 
 
 def _begin(connection: Connection) -> bytes:

@@ -25,8 +25,9 @@ Driver = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
 
 _PREPARED = "saga_prepared"
 """What a connection remembers: the names of the statements that are prepared on it; None if it keeps none."""
-_NO_STATEMENT = {"26000", "42P05"}
-"""It isn't there, or is there already: a pooler has given us another server process than it did before."""
+_NO_STATEMENT = "26000"
+_STATEMENT_EXISTS = "42P05"
+"""A pooler has given us another server process than it did before."""
 _DONE = {ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK}
 
 
@@ -39,7 +40,7 @@ class Statement(NamedTuple):
 
 
 class StatementLostError(DBAPIError):
-    """A prepared statement isn't what it was on this connection; from now on they are sent to it in full."""
+    """A prepared statement isn't what it was on this connection; said again, it is prepared again or sent in full."""
 
 
 def say(connection: Connection, *statements: Statement) -> list[PGresult]:
@@ -125,7 +126,7 @@ def _heard(pgconn: PGconn, number: int) -> PQGen[list[PGresult]]:
 
 def _error(connection: Connection, result: PGresult, encoding: str) -> DBAPIError:
     error = error_from_result(result, encoding)
-    if error.sqlstate not in _NO_STATEMENT:
+    if error.sqlstate not in {_NO_STATEMENT, _STATEMENT_EXISTS}:
         return DBAPIError(None, None, error)
-    connection.info[_PREPARED] = None
+    connection.info[_PREPARED] = set() if error.sqlstate == _NO_STATEMENT else None
     return StatementLostError(None, None, error)
