@@ -19,16 +19,19 @@ from orchestrator.participant.barrier import Settled
 from orchestrator.participant.failures import failure_of
 from orchestrator.participant.metering import WorkerCounts
 from orchestrator.participant.outbox import Outbox
+from orchestrator.participant.perform import Action, Performer, gid_of
 from orchestrator.participant.registry import Registry
 from orchestrator.participant.two_phase.sweep import Sweep, SweepOptions
 from orchestrator.telemetry.bound import Subject, bind, unbind
 from orchestrator.telemetry.tracing import TRACER
+from orchestrator.transport.gid import Gid
 from orchestrator.transport.messages import Answer, Work
 from orchestrator.transport.port import WorkerTransport
 
 logger = logging.getLogger(__name__)
 
 HOLD_S = 0.02
+_NOT_YET = (None, 0.0)
 
 
 class WorkExecutor:
@@ -69,18 +72,43 @@ class WorkExecutor:
         """
         with Outbox(transport, self._hold_s) as outbox:
             last = len(work) - 1
+            ahead = self._committed_together(work)
             for index, command in enumerate(work):
-                answer = self._answer(command)
+                answer = self._answer(command, *ahead.get(index, _NOT_YET))
                 if self._counts is not None:
                     self._counts.done(answer)
                 outbox.add(answer, more_to_come=index < last)
 
-    def _answer(self, work: Work) -> Answer:
+    def _committed_together(self, work: Sequence[Work]) -> dict[int, tuple[Settled | None, float]]:
+        """Which commands of a message were commits that are done now, and each one's share of the time in seconds.
+
+        One that is traced is left for its own span.
+        """
+        started = time.perf_counter()
+        commits: dict[Performer, list[tuple[Action, Work]]] = {}
+        for command in work:
+            if command.kind != "commit" or command.trace:
+                continue
+            if (found := self._registry.find(command.participant)) is not None:
+                service, participant = found
+                commits.setdefault(service.performer, []).append((participant, command))
+        settled: dict[Gid, Settled] = {}
+        for performer, together in commits.items():
+            settled.update(performer.commit_together(together))
+        share_s = (time.perf_counter() - started) / max(1, len(settled))
+        return {
+            index: (settled[gid], share_s)
+            for index, command in enumerate(work)
+            if command.kind == "commit" and (gid := gid_of(command)) in settled
+        }
+
+    def _answer(self, work: Work, known: Settled | None = None, took_s: float = 0.0) -> Answer:
+        """Carry out a command, unless it is known what came of it, and how long that took."""
         subject = Subject(work.run, work.saga, work.step, work.kind, work.attempt, work.participant)
         started = time.perf_counter()
         token = bind(subject)
         try:
-            settled = self._traced(work) if work.trace else self._settled(work)
+            settled = known or (self._traced(work) if work.trace else self._settled(work))
         except Exception as error:  # noqa: BLE001 - the participant's, told to the coordinator
             settled = Settled("failed", failure=failure_of(error))
         finally:
@@ -96,7 +124,7 @@ class WorkExecutor:
             participant=work.participant,
             result=None if settled.reply is None else msgspec.json.decode(settled.reply),
             failure=settled.failure,
-            took_s=time.perf_counter() - started,
+            took_s=took_s + time.perf_counter() - started,
             worker=f"{self._host}:{os.getpid()}",
             duplicate=settled.duplicate,
             vote=settled.vote,

@@ -5,7 +5,7 @@ What comes back is always a ``Settled``; an exception that leaves here is an att
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, assert_never
 
 import msgspec
@@ -22,7 +22,7 @@ from orchestrator.participant.commits import CommitUnknownError
 from orchestrator.participant.database import Database
 from orchestrator.participant.failures import failure_of, refusal_of
 from orchestrator.participant.handler import Handler, UndoHandler
-from orchestrator.participant.two_phase.branches import Branches
+from orchestrator.participant.two_phase.branches import Branches, Prepared
 from orchestrator.participant.two_phase.group import GroupBarrier
 from orchestrator.participant.two_phase.port import ResourceManager
 from orchestrator.transport.gid import Gid
@@ -34,6 +34,10 @@ class Performer(Protocol):
 
     def perform(self, action: Action, work: Work) -> Settled:
         """Carry out one command. An exception means failed, with nothing written; ``Settled`` says the rest."""
+        ...
+
+    def commit_together(self, commits: Sequence[tuple[Action, Work]]) -> Mapping[Gid, Settled]:
+        """Commit several branches at once, as far as that is possible; the others are left to ``perform``."""
         ...
 
 
@@ -100,6 +104,19 @@ class WithDatabase:
         except TimeoutError as error:
             certain = action.handler.wants_session or action.read_only
             return Settled("failed" if certain else "lost", failure=failure_of(error))
+
+    def commit_together(self, commits: Sequence[tuple[Action, Work]]) -> Mapping[Gid, Settled]:
+        """See the protocol: prepared transactions whose replies the coordinator knows."""
+        branches = self.branches
+        if branches is None:
+            return {}
+        prepared = [
+            Prepared(effect_of(work), gid_of(work), reply)
+            for action, work in commits
+            if "session" in action.handler.injected and action.confirm_handler is None
+            if not action.read_only and (reply := _known_reply(work)) is not None
+        ]
+        return branches.commit_together(prepared) if len(prepared) > 1 else {}
 
     def end(self, work: Work) -> Settled:
         """Commit or roll back a branch whatever its participant is: for one that the sweep has found."""
@@ -248,6 +265,11 @@ class WithoutDatabase:
         if work.kind != "prepare":
             return settled
         return voting(settled, "read_only" if action.read_only else "prepared")
+
+    def commit_together(self, commits: Sequence[tuple[Action, Work]]) -> Mapping[Gid, Settled]:
+        """There are no branches here."""
+        del commits
+        return {}
 
     def end(self, work: Work) -> Settled:
         """There are no branches here."""

@@ -347,12 +347,12 @@ def _killed(ledger: Ledger, work: Work, arm: Callable[[], Any]) -> None:
 
 
 def _dies_before_answering() -> None:
-    def die(self: WorkExecutor, work: Work) -> Answer:
+    def die(self: WorkExecutor, work: Work, *_: object) -> Answer:
         self._settled(work)
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
 
-    WorkExecutor._answer = die  # type: ignore[method-assign]
+    WorkExecutor._answer = die  # type: ignore[method-assign,assignment]
 
 
 @contextmanager

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, create_engine, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from orchestrator.participant.executor import WorkExecutor
 from orchestrator.participant.registry import Registry
 from orchestrator.participant.service import Service
 from orchestrator.participant.two_phase import postgresql
-from orchestrator.participant.two_phase.wire import Statement, say
+from orchestrator.participant.two_phase.wire import Statement, say, say_each
+from orchestrator.transport.gid import Gid
+from orchestrator.transport.messages import Answer
 from tests.contract.barrier_shop import Kept
-from tests.contract.branch_ledger import TAKE, Ledger, commit, opened, prepare
+from tests.contract.branch_ledger import TAKE, Ledger, by_hand, commit, opened, prepare
 
 
 @pytest.fixture(params=["postgres", "postgres async"])
@@ -194,3 +196,99 @@ def test_what_comes_after_a_statement_that_failed_is_not_carried_out(ledger: Led
             say(connection, Statement(b"SELECT 1 / 0"), Statement(b"CREATE TABLE after ()"))
         (found,) = say(connection, Statement(b"SELECT to_regclass($1), $2::int", ("after", None)))
     assert (found.get_value(0, 0), found.get_value(0, 1)) == (None, None)
+
+
+@pytest.fixture
+def several(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Answer]]:
+    """Sends one message with a commit of each step; what PostgreSQL is asked together is noted in ``ledger.calls``."""
+    said = say_each
+
+    def noted(connection: Connection, statements: Sequence[Statement]) -> Any:
+        ledger.calls.append(f"{len(statements)} together")
+        return said(connection, statements)
+
+    monkeypatch.setattr(postgresql, "say_each", noted)
+    for step in ("a", "b", "c"):
+        account = {"amount": 10, "name": step}
+        with ledger.session() as session:
+            session.execute(text("INSERT INTO account VALUES (:name, 10, 0)"), {"name": step})
+            session.commit()
+        assert ledger.one(prepare(step=step, args=account)).vote == "prepared"
+    ledger.calls.clear()
+
+    def send(**changes: Any) -> list[Answer]:
+        kept = Kept()
+        ledger.executor.execute([commit(step=step, **changes) for step in "abc"], kept)
+        return kept.answers
+
+    return send
+
+
+ONLY_PLAIN = pytest.mark.parametrize("ledger", ["postgres"], indirect=True)
+
+
+@ONLY_PLAIN
+def test_commits_of_one_message_are_said_together(
+    ledger: Ledger, several: Callable[..., list[Answer]]
+) -> None:
+    answers = several()
+    told = {"amount": 30, "name": "ann"}
+    expected = [("succeeded", told, False)] * 3
+    assert [(one.outcome, one.result, one.duplicate) for one in answers] == expected
+    assert all(one.took_s > 0 for one in answers)
+    assert (ledger.calls, ledger.pending) == (["3 together"], 0)
+
+
+@ONLY_PLAIN
+def test_what_cannot_be_committed_together_is_looked_at_by_itself(
+    ledger: Ledger, several: Callable[..., list[Answer]]
+) -> None:
+    assert ledger.url is not None
+    by_hand(ledger.url, f"ROLLBACK PREPARED '{Gid(3, 0, 'r1', 'a')}'")
+    by_hand(ledger.url, f"COMMIT PREPARED '{Gid(3, 0, 'r1', 'b')}'")
+    outcomes = [(one.step, one.outcome, one.duplicate) for one in several()]
+    assert outcomes == [
+        ("a", "heuristic_rollback", False),
+        ("b", "succeeded", True),
+        ("c", "succeeded", False),
+    ]
+    assert (ledger.calls, ledger.pending) == (["3 together"], 0)
+
+
+@ONLY_PLAIN
+def test_commits_of_a_tenure_that_is_over_are_refused_however_many(
+    ledger: Ledger, several: Callable[..., list[Answer]]
+) -> None:
+    ledger.one(prepare(step="later", epoch=9, args={"amount": 1, "name": "bob"}))
+    ledger.calls.clear()
+    assert [one.outcome for one in several()] == ["rejected"] * 3
+    assert ledger.pending == 4
+
+
+@ONLY_PLAIN
+def test_a_connection_lost_among_several_commits_costs_none(
+    ledger: Ledger, several: Callable[..., list[Answer]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two are committed when it goes; nobody has heard of any."""
+    together = ledger.branches._resources.commit_together
+
+    def lost(engine: Engine, gids: Sequence[Gid]) -> Any:
+        together(engine, gids[:2])
+        raise OperationalError("COMMIT PREPARED", None, Exception("the connection is lost"))
+
+    monkeypatch.setattr(ledger.branches._resources, "commit_together", lost)
+    assert [(one.outcome, one.duplicate) for one in several()] == [
+        ("succeeded", True),
+        ("succeeded", True),
+        ("succeeded", False),
+    ]
+    assert ledger.pending == 0
+
+
+@ONLY_PLAIN
+def test_commits_that_are_traced_go_one_by_one(
+    ledger: Ledger, several: Callable[..., list[Answer]]
+) -> None:
+    trace = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+    assert [one.outcome for one in several(trace=trace)] == ["succeeded"] * 3
+    assert (ledger.calls, ledger.pending) == ([], 0)

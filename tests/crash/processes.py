@@ -5,6 +5,7 @@ Nothing of the product is changed on disk; what is wrapped is wrapped in the for
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -181,7 +182,7 @@ class Bench:
         event.listen(Engine, "after_cursor_execute", self._executed)
         perform.run = self._pointed(calling.run)  # type: ignore[attr-defined]
         answer = self._executor._answer
-        self._executor._answer = lambda work: self._noting(answer, work)  # type: ignore[method-assign]
+        self._executor._answer = functools.partial(self._noting, answer)  # type: ignore[method-assign]
         httpx.request = self._request  # type: ignore[assignment]
         while True:
             self._work = None
@@ -200,9 +201,9 @@ class Bench:
         self._line.tell(Answered(answers_by_shard(ENVELOPES, alike)))
         self._line.at("answer", "after", about)
 
-    def _noting(self, answer: Any, work: Work) -> Any:
+    def _noting(self, answer: Any, work: Work, *known: Any) -> Any:
         self._work = work
-        return answer(work)
+        return answer(work, *known)
 
     def _pointed(self, run: Any) -> Any:
         def pointed(handler: Any, arguments: Any, connection: Any, timeout_s: float) -> Any:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, Row, select
 from sqlalchemy.exc import DBAPIError
@@ -49,6 +49,14 @@ PAUSE_S = 0.02
 
 _NO_EPOCH = 2**31
 """Newer than any."""
+
+
+class Prepared(NamedTuple):
+    """A branch that is to be committed, and what its action has returned, as JSON."""
+
+    effect: Effect
+    gid: Gid
+    reply: str
 
 
 class Branches(GroupBarrier):
@@ -114,6 +122,19 @@ class Branches(GroupBarrier):
         if row.status in {DONE, UNDONE}:
             return Settled("succeeded", row.reply, duplicate=not committed)
         return Settled("protocol_error", failure=_never_voted(gid, row.status))
+
+    def commit_together(self, branches: Sequence[Prepared]) -> dict[Gid, Settled]:
+        """Commit several whose replies are known, as far as that is plain; the others are left to ``commit``."""
+        plain = {
+            one.gid: Settled("succeeded", one.reply)
+            for one in branches
+            if self._epochs.get(one.effect.shard) == one.effect.epoch
+        }
+        try:
+            ended = self._resources.commit_together(self._engine(), list(plain))
+        except Exception:  # noqa: BLE001 - each is committed by itself then, and tells of it
+            return {}
+        return {gid: plain[gid] for gid in ended}
 
     def abort(self, effect: Effect, gid: Gid, timeout_s: float) -> Settled:
         """Roll back what is prepared, or see to it that nothing ever is. Errors mean: try again."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
@@ -130,6 +131,11 @@ class MariaBranches:
                 return False
             time.sleep(_TIED_PAUSE_S)  # until the server has seen that the connection is gone
         raise StillRunningError(f"a connection that has prepared {gid} is still open")
+
+    def commit_together(self, engine: Engine, gids: Sequence[Gid]) -> Collection[Gid]:
+        """See the port. The driver takes one statement at a time."""
+        del engine, gids
+        return ()
 
     def found(self, connection: Connection) -> list[Found]:
         """See the port. MariaDB tells no age and no locks of what is prepared."""

@@ -5,7 +5,7 @@ The barrier decides what to do (``branches``); a resource manager knows how its 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -106,6 +106,13 @@ class ResourceManager(Protocol):
 
         False is certain: what was there has ended, and its rows can be seen. Raises ``WrongDatabaseError``,
         ``StillRunningError`` and, where the outcome is unknown, the database's errors.
+        """
+        ...
+
+    def commit_together(self, engine: Engine, gids: Sequence[Gid]) -> Collection[Gid]:
+        """Commit what is prepared under several gids, where that costs less than one by one; returns those it did.
+
+        Of the others, and after an error of the database's of all, nothing is known: ``finish`` each.
         """
         ...
 

@@ -8,7 +8,8 @@ https://www.postgresql.org/docs/current/libpq-pipeline-mode.html
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import psycopg
@@ -28,6 +29,7 @@ _PREPARED = "saga_prepared"
 _NO_STATEMENT = "26000"
 _STATEMENT_EXISTS = "42P05"
 """A pooler has given us another server process than it did before."""
+_Send = Callable[[PGconn], None]
 _DONE = {ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK}
 
 
@@ -50,26 +52,35 @@ def say(connection: Connection, *statements: Statement) -> list[PGresult]:
     ``StatementLostError`` if a new transaction would do.
     """
     driver = driver_of(connection)
+    encoding = driver.info.encoding
     named = _named(connection, driver)
     missing = [
-        one for one in statements if one.name and named is not None and one.name not in named
+        one for one in statements if named is not None and one.name and one.name not in named
     ]
-    talk = _talk(driver.pgconn, missing, statements, driver.info.encoding, named=named is not None)
-    try:
-        waited = driver.wait(talk)
-        results = waited if isinstance(waited, list) else await_only(waited)
-    except BaseException as error:
-        connection.invalidate()  # it may be in the middle of anything
-        if isinstance(error, psycopg.Error):
-            raise DBAPIError(None, None, error, connection_invalidated=True) from error
-        raise
+    messages: list[Sequence[_Send]] = [
+        [functools.partial(_send, one, encoding, named=named is not None) for one in statements]
+    ]
+    if missing:  # apart, else a transaction that begins now would have had a query before
+        messages.insert(0, [functools.partial(_send_prepare, one) for one in missing])
+    results = _exchanged(connection, driver, messages)
     for one, result in zip(missing, results, strict=False):
         if result.status in _DONE and named is not None:
             named.add(one.name)
     for result in results:
         if result.status not in _DONE:
-            raise _error(connection, result, driver.info.encoding)
+            raise _error(connection, result, encoding)
     return results[len(missing) :]
+
+
+def say_each(connection: Connection, statements: Sequence[Statement]) -> list[PGresult]:
+    """Carry out statements in one round trip, each in a transaction of its own; returns what came of each, errors too.
+
+    Raises ``DBAPIError`` if the connection is lost: then nothing is known of any of them.
+    """
+    driver = driver_of(connection)
+    encoding = driver.info.encoding
+    messages = [[functools.partial(_send, one, encoding, named=False)] for one in statements]
+    return _exchanged(connection, driver, messages)
 
 
 def driver_of(connection: Connection) -> Driver:
@@ -86,41 +97,45 @@ def _named(connection: Connection, driver: Driver) -> set[bytes] | None:
     return named
 
 
-def _talk(
-    pgconn: PGconn,
-    missing: Sequence[Statement],
-    statements: Sequence[Statement],
-    encoding: str,
-    *,
-    named: bool,
-) -> PQGen[list[PGresult]]:
+def _send_prepare(statement: Statement, pgconn: PGconn) -> None:
+    pgconn.send_prepare(statement.name, statement.text)
+
+
+def _send(statement: Statement, encoding: str, pgconn: PGconn, *, named: bool) -> None:
+    values = [None if value is None else value.encode(encoding) for value in statement.values]
+    if statement.name and named:
+        pgconn.send_query_prepared(statement.name, values)
+    else:
+        pgconn.send_query_params(statement.text, values)
+
+
+def _exchanged(
+    connection: Connection, driver: Driver, messages: Sequence[Sequence[_Send]]
+) -> list[PGresult]:
+    try:
+        waited = driver.wait(_talk(driver.pgconn, messages))
+        return waited if isinstance(waited, list) else await_only(waited)
+    except BaseException as error:
+        connection.invalidate()  # it may be in the middle of anything
+        if isinstance(error, psycopg.Error):
+            raise DBAPIError(None, None, error, connection_invalidated=True) from error
+        raise
+
+
+def _talk(pgconn: PGconn, messages: Sequence[Sequence[_Send]]) -> PQGen[list[PGresult]]:
+    """Send everything, then hear everything. A failure is over with its message."""
     pgconn.enter_pipeline_mode()
-    for one in missing:
-        pgconn.send_prepare(one.name, one.text)
-    if missing:
-        pgconn.pipeline_sync()  # else a transaction that begins now would have had a query before
-    for one in statements:
-        values = [None if value is None else value.encode(encoding) for value in one.values]
-        if one.name and named:
-            pgconn.send_query_prepared(one.name, values)
-        else:
-            pgconn.send_query_params(one.text, values)
-    pgconn.pipeline_sync()
+    for message in messages:
+        for send in message:
+            send(pgconn)
+        pgconn.pipeline_sync()
     yield from generators.send(pgconn)
     results: list[PGresult] = []
-    if missing:
-        results += yield from _heard(pgconn, len(missing))
-    results += yield from _heard(pgconn, len(statements))
+    for message in messages:
+        for _ in message:
+            results += yield from generators.fetch_many(pgconn)
+        yield from generators.fetch_many(pgconn)
     pgconn.exit_pipeline_mode()
-    return results
-
-
-def _heard(pgconn: PGconn, number: int) -> PQGen[list[PGresult]]:
-    """So many results, and the synchronization after them."""
-    results: list[PGresult] = []
-    for _ in range(number):
-        results += yield from generators.fetch_many(pgconn)
-    yield from generators.fetch_many(pgconn)
     return results
 
 

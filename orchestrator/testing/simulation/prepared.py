@@ -8,7 +8,7 @@ of its own, so no two branches ever wait for each other's locks.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Engine
@@ -120,6 +120,11 @@ class PlayedBranches:
         if fault:
             raise sqlite3.OperationalError(f"the connection was lost in {ending} PREPARED")
         return found is not None
+
+    def commit_together(self, engine: Engine, gids: Sequence[Gid]) -> Collection[Gid]:
+        """See the port. The connection may be lost after any of them."""
+        with engine.connect() as connection:
+            return [gid for gid in gids if self.finish(connection, gid, "COMMIT")]
 
     def found(self, connection: Connection) -> list[Found]:
         """See the port."""
