@@ -26,11 +26,13 @@ IN_FLIGHT = 50
 WORKER_PROCESSES = 4
 """One more than cores, as a branch waits for the disk twice. Each has a transaction open, so with many of them
 all would be slow, and slow commands share no messages."""
-_SETTINGS = {"bundle_work_s": 0.1, "gather_share": 0.25, "shards": 2}
+_SETTINGS = {"bundle_work_s": 0.1, "gather_share": 0.1, "shards": 2}
 """For throughput: nobody waits for a single transfer here, and there is one coordinator."""
 LOOP_PROCESSES = 2
 HOT_ACCOUNTS = 8
 LAUNCHED_AT_ONCE = 10
+_MOST_IN_FLIGHT = IN_FLIGHT + LAUNCHED_AT_ONCE // 2
+"""Launched so many at once, between 45 and 55 are open."""
 LOOK_S = 0.02
 """Who looks on must not be what is measured: each look takes the journal half a millisecond."""
 GIVE_UP_S = 180.0
@@ -56,7 +58,7 @@ class Bank:
         launched = ended = 0
         began = time.perf_counter()
         while ended < count:
-            room = min(IN_FLIGHT - (launched - ended), count - launched)
+            room = min(_MOST_IN_FLIGHT - (launched - ended), count - launched)
             if room >= min(LAUNCHED_AT_ONCE, count - launched) > 0:
                 self.it.client.launch_many(saga, [_random(accounts) for _ in range(room)])
                 launched += room
