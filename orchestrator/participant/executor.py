@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 HOLD_S = 0.02
 _NOT_YET = (None, 0.0)
+"""What came of a command that hasn't been carried out, and how long it took."""
 
 
 class WorkExecutor:

@@ -116,7 +116,7 @@ class WithDatabase:
             if "session" in action.handler.injected and action.confirm_handler is None
             if not action.read_only and (reply := _known_reply(work)) is not None
         ]
-        return branches.commit_together(prepared) if len(prepared) > 1 else {}
+        return branches.commit_together(prepared)
 
     def end(self, work: Work) -> Settled:
         """Commit or roll back a branch whatever its participant is: for one that the sweep has found."""

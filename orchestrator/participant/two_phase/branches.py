@@ -130,6 +130,8 @@ class Branches(GroupBarrier):
             for one in branches
             if self._epochs.get(one.effect.shard) == one.effect.epoch
         }
+        if len(plain) < 2:
+            return {}
         try:
             ended = self._resources.commit_together(self._engine(), list(plain))
         except Exception:  # noqa: BLE001 - each is committed by itself then, and tells of it
