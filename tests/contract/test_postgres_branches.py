@@ -66,7 +66,11 @@ def test_a_statement_that_a_pooler_has_from_another_is_done_without(ledger: Ledg
 
 @pytest.mark.parametrize("ledger", ["postgres"], indirect=True)
 def test_a_failure_costs_no_prepared_statement(ledger: Ledger) -> None:
-    def fail(_session: Session) -> None:
+    """A driver that has prepared statements itself drops everything that is prepared when it rolls back."""
+
+    def fail(session: Session) -> None:
+        for _ in range(7):
+            session.execute(text("SELECT 1"))
         raise LookupError("no such account")
 
     kept = text("SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'saga%'")
@@ -111,6 +115,21 @@ def test_an_engine_keeps_its_isolation(ledger: Ledger) -> None:
     executor.execute([prepare(participant="strict.debit", args={})], kept)
     assert [(one.vote, one.result) for one in kept.answers] == [("prepared", "repeatable read")]
     engine.dispose()
+
+
+@pytest.mark.parametrize("ledger", ["postgres"], indirect=True)
+def test_a_notification_is_not_lost_with_a_vote_of_having_written_nothing(ledger: Ledger) -> None:
+    service = Service("teller", database=ledger.url, two_phase=True)
+
+    @service.participant
+    def tell(session: Session) -> None:
+        session.execute(text("NOTIFY news"))
+
+    kept, executor = Kept(), WorkExecutor(Registry.of([service]))
+    executor.execute([prepare(participant="teller.tell", args={})], kept)
+    assert [(one.outcome, one.vote) for one in kept.answers] == [("failed", None)]
+    assert ledger.pending == 0
+    executor.dispose()
 
 
 def test_what_a_participant_was_given_and_gave_stands_in_no_statement(
