@@ -22,6 +22,8 @@ from orchestrator.transport.messages import Answer
 from tests.contract.barrier_shop import Kept
 from tests.contract.branch_ledger import TAKE, Ledger, by_hand, commit, opened, prepare
 
+ONLY_PLAIN = pytest.mark.parametrize("ledger", ["postgres"], indirect=True)
+
 
 @pytest.fixture(params=["postgres", "postgres async"])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
@@ -56,7 +58,7 @@ def test_a_statement_lost_while_its_branch_is_at_work_costs_one_attempt(ledger: 
     assert [ledger.one(prepare(step="second")).vote for _ in range(2)] == [None, "prepared"]
 
 
-@pytest.mark.parametrize("ledger", ["postgres"], indirect=True)
+@ONLY_PLAIN
 def test_a_statement_that_a_pooler_has_from_another_is_done_without(ledger: Ledger) -> None:
     with ledger.engine.connect() as connection:
         connection.exec_driver_sql("PREPARE saga_claim AS SELECT 1")
@@ -64,7 +66,7 @@ def test_a_statement_that_a_pooler_has_from_another_is_done_without(ledger: Ledg
     assert ledger.one(commit()).outcome == "succeeded"
 
 
-@pytest.mark.parametrize("ledger", ["postgres"], indirect=True)
+@ONLY_PLAIN
 def test_a_failure_costs_no_prepared_statement(ledger: Ledger) -> None:
     """A driver that has prepared statements itself drops everything that is prepared when it rolls back."""
 
@@ -82,54 +84,49 @@ def test_a_failure_costs_no_prepared_statement(ledger: Ledger) -> None:
         assert connection.scalar(kept) == 2
 
 
-@pytest.mark.parametrize("ledger", ["postgres"], indirect=True)
-def test_a_driver_that_is_to_prepare_nothing_prepares_nothing(ledger: Ledger) -> None:
-    more = {"prepare_threshold": None}
-    engine = create_engine(ledger.engine.url, connect_args=more)
-    service = Service("pooled", database=engine, two_phase=True)
+def vote_of(database: str | Engine, function: Callable[[Session], Any]) -> Answer:
+    """What a service's one participant answers to a prepare."""
+    service = Service("teller", database=database, two_phase=True)
+    service.participant(function)
+    kept, executor = Kept(), WorkExecutor(Registry.of([service]))
+    executor.execute([prepare(participant=f"teller.{function.__name__}", args={})], kept)
+    executor.dispose()
+    (answer,) = kept.answers
+    return answer
 
-    @service.participant
+
+@ONLY_PLAIN
+def test_a_driver_that_is_to_prepare_nothing_prepares_nothing(ledger: Ledger) -> None:
     def debit(session: Session) -> int:
         session.execute(TAKE, {"amount": 30, "name": "ann"})
         return int(
             session.execute(text("SELECT count(*) FROM pg_prepared_statements")).scalar_one()
         )
 
-    kept, executor = Kept(), WorkExecutor(Registry.of([service]))
-    executor.execute([prepare(participant="pooled.debit", args={})], kept)
-    assert [(one.vote, one.result) for one in kept.answers] == [("prepared", 0)]
-    engine.dispose()
+    more = {"prepare_threshold": None}
+    answer = vote_of(create_engine(ledger.engine.url, connect_args=more), debit)
+    assert (answer.vote, answer.result) == ("prepared", 0)
 
 
-@pytest.mark.parametrize("ledger", ["postgres"], indirect=True)
+@ONLY_PLAIN
 def test_an_engine_keeps_its_isolation(ledger: Ledger) -> None:
-    engine = create_engine(ledger.engine.url, isolation_level="REPEATABLE READ")
-    service = Service("strict", database=engine, two_phase=True)
-
-    @service.participant
     def debit(session: Session) -> str:
         session.execute(TAKE, {"amount": 30, "name": "ann"})
         return str(session.scalar(text("SHOW transaction_isolation")))
 
-    kept, executor = Kept(), WorkExecutor(Registry.of([service]))
-    executor.execute([prepare(participant="strict.debit", args={})], kept)
-    assert [(one.vote, one.result) for one in kept.answers] == [("prepared", "repeatable read")]
-    engine.dispose()
+    strict = create_engine(ledger.engine.url, isolation_level="REPEATABLE READ")
+    answer = vote_of(strict, debit)
+    assert (answer.vote, answer.result) == ("prepared", "repeatable read")
 
 
-@pytest.mark.parametrize("ledger", ["postgres"], indirect=True)
+@ONLY_PLAIN
 def test_a_notification_is_not_lost_with_a_vote_of_having_written_nothing(ledger: Ledger) -> None:
-    service = Service("teller", database=ledger.url, two_phase=True)
-
-    @service.participant
     def tell(session: Session) -> None:
         session.execute(text("NOTIFY news"))
 
-    kept, executor = Kept(), WorkExecutor(Registry.of([service]))
-    executor.execute([prepare(participant="teller.tell", args={})], kept)
-    assert [(one.outcome, one.vote) for one in kept.answers] == [("failed", None)]
-    assert ledger.pending == 0
-    executor.dispose()
+    assert ledger.url is not None
+    answer = vote_of(ledger.url, tell)
+    assert (answer.outcome, answer.vote, ledger.pending) == ("failed", None, 0)
 
 
 def test_what_a_participant_was_given_and_gave_stands_in_no_statement(
@@ -151,15 +148,19 @@ def test_what_a_participant_was_given_and_gave_stands_in_no_statement(
     assert not [message for message in messages if b"7654" in message]
 
 
+def does_not_vote(ledger: Ledger, act: Callable[[Session], None], *, because: str) -> None:
+    ledger.before_vote = act
+    answer = ledger.one(prepare())
+    assert (answer.outcome, answer.vote, ledger.pending) == ("failed", None, 0)
+    assert answer.failure is not None
+    assert because in answer.failure.message
+
+
 def test_a_participant_that_commits_in_its_own_words_does_not_vote(ledger: Ledger) -> None:
     def end(session: Session) -> None:
         session.execute(text("COMMIT"))
 
-    ledger.before_vote = end
-    answer = ledger.one(prepare())
-    assert (answer.outcome, answer.vote, ledger.pending) == ("failed", None, 0)
-    assert answer.failure is not None
-    assert "ended its transaction itself" in answer.failure.message
+    does_not_vote(ledger, end, because="ended its transaction itself")
 
 
 def test_a_participant_that_begins_anew_in_its_own_words_does_not_vote(ledger: Ledger) -> None:
@@ -169,29 +170,21 @@ def test_a_participant_that_begins_anew_in_its_own_words_does_not_vote(ledger: L
         session.execute(text("COMMIT"))
         session.execute(TAKE, {"amount": 1, "name": "bob"})
 
-    ledger.before_vote = begin_anew
-    answer = ledger.one(prepare())
-    assert (answer.outcome, answer.vote, ledger.pending) == ("failed", None, 0)
-    assert answer.failure is not None
-    assert "ended its transaction itself" in answer.failure.message
+    does_not_vote(ledger, begin_anew, because="ended its transaction itself")
 
 
 def test_a_participant_that_deletes_its_proof_does_not_vote(ledger: Ledger) -> None:
     def delete(session: Session) -> None:
         session.execute(text("DELETE FROM saga_barrier"))
 
-    ledger.before_vote = delete
-    answer = ledger.one(prepare())
-    assert (answer.outcome, answer.vote, ledger.pending) == ("failed", None, 0)
-    assert answer.failure is not None
-    assert "went away while its action ran" in answer.failure.message
+    does_not_vote(ledger, delete, because="went away while its action ran")
 
 
 class TooLongError(Exception):
     """Raised out of the blue, as a soft time limit is."""
 
 
-@pytest.mark.parametrize("ledger", ["postgres"], indirect=True)
+@ONLY_PLAIN
 def test_a_connection_left_in_the_middle_of_a_message_is_not_used_again(ledger: Ledger) -> None:
     def interrupt(*_: object) -> None:
         raise TooLongError
@@ -208,7 +201,7 @@ def test_a_connection_left_in_the_middle_of_a_message_is_not_used_again(ledger: 
     assert ledger.one(prepare()).vote == "prepared"
 
 
-@pytest.mark.parametrize("ledger", ["postgres"], indirect=True)
+@ONLY_PLAIN
 def test_what_comes_after_a_statement_that_failed_is_not_carried_out(ledger: Ledger) -> None:
     with ledger.engine.connect() as connection:
         with pytest.raises(DBAPIError, match="division by zero"):
@@ -241,9 +234,6 @@ def several(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> Callable[..., li
         return kept.answers
 
     return send
-
-
-ONLY_PLAIN = pytest.mark.parametrize("ledger", ["postgres"], indirect=True)
 
 
 @ONLY_PLAIN

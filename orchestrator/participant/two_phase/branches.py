@@ -247,9 +247,7 @@ class Branches(GroupBarrier):
     def _no(self, effect: Effect, refusal: Refused) -> Settled | None:
         """Store a no; None if a copy has entered meanwhile, which may be prepared for as long as its group takes."""
         try:
-            return self._refuse(
-                effect, refusal, lambda c: self._resources.limit_waits(c, CLAIM_WAIT_S)
-            )
+            return self._refuse(effect, refusal, self._limit_claim)
         except DBAPIError as error:
             if not self._resources.is_wait_over(error):
                 raise
@@ -291,11 +289,14 @@ class Branches(GroupBarrier):
             if not connection.closed:
                 self._resources.abandon(connection, gid if standing == "entered" else None)
 
+    def _limit_claim(self, connection: Connection) -> None:
+        self._resources.limit_waits(connection, CLAIM_WAIT_S)
+
     # -- abort
 
     def _buried(self, effect: Effect, gid: Gid) -> Settled | None:
         """Leave a tombstone where no proof row is; None while a prepare holds the row."""
-        connection, _ = self._opened(lambda c: self._resources.limit_waits(c, CLAIM_WAIT_S))
+        connection, _ = self._opened(self._limit_claim)
         try:
             if self.claim(connection, effect, TOMBSTONE):
                 commit(connection)

@@ -111,7 +111,7 @@ class PostgresBranches:
 
     def limit_waits(self, connection: Connection, seconds: float) -> None:
         """See the port."""
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {_milliseconds(seconds)}")
+        connection.exec_driver_sql(_limit(seconds))
 
     def is_wait_over(self, error: DBAPIError) -> bool:
         """See the port."""
@@ -148,7 +148,7 @@ class PostgresBranches:
         """See the port."""
         for _ in range(_BUSY_TRIES):
             try:
-                say(connection, Statement(f"{ending} PREPARED {_quoted(gid)}".encode()))
+                say(connection, _prepared(ending, gid))
             except DBAPIError as error:
                 state = _state(error)
                 if state == _UNKNOWN_GID:
@@ -164,9 +164,8 @@ class PostgresBranches:
 
     def commit_together(self, engine: Engine, gids: Sequence[Gid]) -> Collection[Gid]:
         """See the port. One round trip for all."""
-        said = [Statement(f"COMMIT PREPARED {_quoted(gid)}".encode()) for gid in gids]
         with engine.connect() as connection:
-            results = say_each(connection, said)
+            results = say_each(connection, [_prepared("COMMIT", gid) for gid in gids])
         pairs = zip(gids, results, strict=True)
         return [gid for gid, result in pairs if result.status == ExecStatus.COMMAND_OK]
 
@@ -203,7 +202,7 @@ def _claimed(connection: Connection, proof: Proof, wait_s: float) -> bool:
     values = [None if proof[name] is None else str(proof[name]) for name in _places]
     messages = (
         Statement(_begin(connection)),
-        Statement(f"SET LOCAL lock_timeout = {_milliseconds(wait_s)}".encode()),
+        Statement(_limit(wait_s).encode()),
         Statement(_CLAIM, values, b"saga_claim"),
     )
     for _ in range(_LOST_STATEMENTS):
@@ -250,13 +249,17 @@ def _without_proof(connection: Connection, proof: Proof) -> SagaError:
     return EndedItselfError() if found.ntuples else ProofGoneError(proof)
 
 
-def _milliseconds(seconds: float) -> str:
-    """A limit of waiting for locks, as PostgreSQL reads it; 0 would be none."""
-    return f"'{max(1, round(seconds * 1000))}ms'"
+def _limit(seconds: float) -> str:
+    """Sets the limit of waiting for locks; 0 would be none."""
+    return f"SET LOCAL lock_timeout = '{max(1, round(seconds * 1000))}ms'"
 
 
 def _words(level: psycopg.IsolationLevel) -> str:
     return level.name.replace("_", " ")
+
+
+def _prepared(ending: Ending, gid: Gid) -> Statement:
+    return Statement(f"{ending} PREPARED {_quoted(gid)}".encode())
 
 
 def _quoted(gid: Gid) -> str:
